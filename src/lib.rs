@@ -1,0 +1,1 @@
+//! kaval: a supervisor for long-lived terminals.

@@ -1,0 +1,2 @@
+//! The `kaval` binary.
+fn main() {}
