@@ -1,0 +1,763 @@
+//! The journal: where a terminal's output is from the moment it leaves the PTY, in memory that outlives the supervisor.
+//!
+//! One journal an arbiter: a memfd and a pipe, both of which a custodian (keeper or systemd) holds as well. It never
+//! touches a disk, so no actor thread waits for one, and a full disk cannot cost a byte.
+//!
+//! ```text
+//!            1 intent := (place, whose)          in the memfd's control page
+//!   PTY ═══ 2 splice ═══► pipe                   bytes move inside the kernel, at most RECORD_MAX a turn
+//!           pipe ═══ 3 splice ═══► memfd         at place + HEADER; the file's size grows with the bytes
+//!            4 header := (whose, offset, length, time, checksum), then its commit word
+//!                                      └──► mirror and clients read the committed bytes from the mapping
+//! ```
+//!
+//! # Why no kill loses, repeats or tears a byte
+//!
+//! A SIGKILL lands between two instructions or ends a system call early, after the call has accounted for what it
+//! moved. Stores to the mapping are stores to the file: they are there whatever happens to the process, in program order.
+//! At every cut a byte is in exactly one of PTY, pipe and file, and whose it is can be told:
+//!
+//! | cut | PTY | pipe | file | what recovery does |
+//! |---|---|---|---|---|
+//! | before 1, or between 1's words | all | empty | every record committed | nothing: an intent is looked at only when there is a tail or a full pipe |
+//! | after 1, or in 2 | rest | 0..n bytes | as before | the pipe's bytes belong to the intent's terminal: it does 3 and 4 |
+//! | in 3 | rest | n − k | k past a zero header | size − place − HEADER = k: commits a record of k, then the pipe's n − k as the next |
+//! | after 3, or in 4 before the commit word | rest | empty | n past a zero commit word | commits a record of n |
+//! | after 4 | rest | empty | committed | nothing |
+//!
+//! - *In 2 and 3*: `splice` takes a buffer out of its source only once the destination has it, and a fatal signal is
+//!   looked at between buffers, so a byte is never in neither or both (2,200 kills tried, none lost).
+//! - *Whose*: the pipe is empty when 1 begins (a turn that could not empty it is finished first: `settle`), so
+//!   whatever is in it was put there under the intent now standing, and likewise the tail.
+//! - *Not torn*: a header is ignored until its commit word is set, which is the last store; before that the length is the file's
+//!   size, which the kernel kept. The file only grows at its end: a place is never used twice.
+//! - *Offset*: a record's offset is where the terminal's record before it ended; recovery counts it again from the headers.
+//! - *Control records* (resize, checkpoint) are written by `pwrite` in place of 2 and 3. One that was cut short was never acted on:
+//!   recovery voids it.
+//! - *Recovery killed* is the same table again: it moves bytes by the same four steps.
+//! - *Freeing*: the floor is stored first, the hole punched after; recovery punches below the floor again.
+//!
+//! Where the kernel will not splice from a PTY, [`DataPath::Copy`] reads and writes instead; a kill between the two loses
+//! what was read. It is never chosen silently.
+//!
+//! **Invariants.** Used by one thread. Bounded by `bytes_max`: the oldest segment is dropped once no terminal's screen is rebuilt
+//! from it; terminals that hold it back are asked for a checkpoint, and if they cannot give one in time reading pauses.
+
+mod layout;
+mod mapping;
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::atomic::Ordering,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rustix::{
+    fs::{FallocateFlags, MemfdFlags, SealFlags},
+    io::Errno,
+    pipe::SpliceFlags,
+};
+
+use self::{
+    layout::{CONTROL_BYTES, Found, HEADER_BYTES, Header, SEGMENT_BYTES, place, segment_of, segment_start},
+    mapping::{Control, Segment},
+};
+pub use self::layout::{Kind, RECORD_MAX};
+use crate::TermId;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"kavaljnl");
+const VERSION: u64 = 1;
+/// Segments' worth of room that control records may use beyond `bytes_max`: they are what frees the rest.
+const CONTROL_SLACK: u64 = 4 * SEGMENT_BYTES;
+/// Smallest `bytes_max`: below a few segments nothing could be freed before it is needed.
+pub const BYTES_MIN: u64 = 8 * SEGMENT_BYTES;
+
+/// The three descriptors of a journal, to be kept by a custodian.
+#[derive(Debug)]
+pub struct JournalFds {
+    /// The memfd.
+    pub file: OwnedFd,
+    /// The pipe's reading end.
+    pub reader: OwnedFd,
+    /// The pipe's writing end.
+    pub writer: OwnedFd,
+}
+
+impl JournalFds {
+    /// Makes the descriptors of a new, empty journal.
+    ///
+    /// # Errors
+    /// What the kernel says when it has no memory or descriptors left.
+    pub fn create() -> io::Result<Self> {
+        let file = rustix::fs::memfd_create("kaval-journal", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        rustix::fs::ftruncate(&file, CONTROL_BYTES)?;
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK)?;
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)?;
+        Ok(Self { file, reader, writer })
+    }
+}
+
+/// How bytes get from a PTY into the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DataPath {
+    /// Through a pipe, inside the kernel: no kill loses a byte.
+    #[default]
+    Splice,
+    /// Through this process's memory: a kill may lose what was read and not yet written.
+    Copy,
+}
+
+/// Why a journal cannot be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The kernel refused.
+    #[error("journal: {what} failed")]
+    Io {
+        /// The step that failed.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is something else.
+    #[error("journal: the descriptor is not a kaval journal")]
+    Foreign,
+    /// Written by another version of kaval.
+    #[error("journal: format {found} is not format {VERSION}, the one this version reads")]
+    Version {
+        /// The format found.
+        found: u64,
+    },
+    /// What is stored does not agree with its checksums or with itself.
+    #[error("journal: damaged at position {pos}")]
+    Damaged {
+        /// Where.
+        pos: u64,
+    },
+    /// No room: terminals must give checkpoints before the oldest segment can go.
+    #[error("journal: full")]
+    Full,
+}
+
+fn io_error(what: &'static str) -> impl Fn(Errno) -> JournalError {
+    move |errno| JournalError::Io { what, source: errno.into() }
+}
+
+/// What recovery found to mend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Bytes that were in the file without a header.
+    pub tail_bytes: u64,
+    /// Bytes that were in the pipe.
+    pub pipe_bytes: u64,
+    /// Whether a control record had been cut short.
+    pub voided: bool,
+}
+
+/// What one turn of [`Journal::ingest`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ingest {
+    /// Bytes that are now in the journal.
+    pub bytes: usize,
+    /// What the PTY has left.
+    pub source: Source,
+}
+
+/// The state of a PTY after some of it was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// There may be more at once.
+    More,
+    /// Empty for now.
+    Drained,
+    /// Empty, and nobody has the other side open.
+    HungUp,
+}
+
+/// One committed record, read in place.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// What the payload is.
+    pub kind: Kind,
+    /// The terminal's offset at the payload's first byte.
+    pub offset: u64,
+    /// When it was committed, nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// The payload, straight from the mapping.
+    pub payload: &'a [u8],
+}
+
+/// A place in the journal from which one terminal's records are read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor(u64);
+
+/// What is known of one terminal's records without reading them.
+#[derive(Debug, Clone)]
+struct TermIndex {
+    end_offset: u64,
+    /// Where the screen is rebuilt from: the newest whole checkpoint, or the terminal's first record.
+    base: u64,
+    /// Where the checkpoint now being written begins, while its last part is not there.
+    partial: Option<u64>,
+    /// In each segment that has any: (position, offset) of the terminal's first record there.
+    firsts: VecDeque<(u64, u64)>,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Journal {
+    fds: JournalFds,
+    control: Control,
+    segments: VecDeque<Segment>,
+    first_segment: u64,
+    /// Where the last committed record ends.
+    end: u64,
+    terms: HashMap<TermId, TermIndex>,
+    /// Terminals that have been asked for a checkpoint and have not given it, and those of them not yet told.
+    asked: BTreeSet<TermId>,
+    wanted: BTreeSet<TermId>,
+    bytes_max: u64,
+    path: DataPath,
+    pipe_slots: usize,
+    /// A turn whose bytes could not all be stored: (terminal, place, bytes stored so far).
+    unsettled: Option<(TermId, u64, usize)>,
+    scratch: Vec<u8>,
+}
+
+impl Journal {
+    /// Opens a journal, new or inherited, and brings what a kill left in its pipe and tail to order.
+    ///
+    /// # Errors
+    /// [`JournalError::Foreign`], [`Version`](JournalError::Version) or [`Damaged`](JournalError::Damaged) when the file cannot be
+    /// trusted: nothing has been changed then. [`JournalError::Io`] when the kernel refuses.
+    pub fn open(fds: JournalFds, bytes_max: u64, path: DataPath) -> Result<(Self, Recovery), JournalError> {
+        let control = Control::map(&fds.file).map_err(|source| JournalError::Io { what: "mapping", source })?;
+        initialise(&control)?;
+        let floor = control.floor().load(Ordering::Acquire);
+        if floor < CONTROL_BYTES || !(floor - CONTROL_BYTES).is_multiple_of(SEGMENT_BYTES) {
+            return Err(JournalError::Damaged { pos: floor });
+        }
+        let pipe_slots = rustix::pipe::fcntl_getpipe_size(&fds.reader).map_or(1, |bytes| (bytes / 4096).max(1));
+        let mut journal = Self {
+            fds,
+            control,
+            segments: VecDeque::new(),
+            first_segment: segment_of(floor),
+            end: floor,
+            terms: HashMap::new(),
+            asked: BTreeSet::new(),
+            wanted: BTreeSet::new(),
+            bytes_max: bytes_max.max(BYTES_MIN),
+            path,
+            pipe_slots,
+            unsettled: None,
+            scratch: match path {
+                DataPath::Splice => Vec::new(),
+                DataPath::Copy => vec![0; RECORD_MAX],
+            },
+        };
+        let recovery = journal.recover()?;
+        Ok((journal, recovery))
+    }
+
+    /// The descriptors, for a custodian.
+    pub fn fds(&self) -> &JournalFds {
+        &self.fds
+    }
+
+    /// Bytes of the file between its floor and its end.
+    pub fn live_bytes(&self) -> u64 {
+        self.end - self.control.floor().load(Ordering::Relaxed)
+    }
+
+    /// How bytes come in.
+    pub fn path(&self) -> DataPath {
+        self.path
+    }
+
+    /// The terminals that have records here.
+    pub fn terms(&self) -> impl Iterator<Item = TermId> + '_ {
+        self.terms.keys().copied()
+    }
+
+    /// Offset after the terminal's last byte here; `None` if it has no record.
+    pub fn end_offset(&self, term: TermId) -> Option<u64> {
+        self.terms.get(&term).map(|index| index.end_offset)
+    }
+
+    /// Offset of the terminal's first byte still here.
+    pub fn floor_offset(&self, term: TermId) -> Option<u64> {
+        self.terms.get(&term).map(|index| index.firsts.front().map_or(index.end_offset, |first| first.1))
+    }
+
+    /// Where to read from to rebuild the terminal's screen: its newest checkpoint, or its beginning.
+    pub fn base(&self, term: TermId) -> Option<Cursor> {
+        self.terms.get(&term).map(|index| Cursor(index.base))
+    }
+
+    /// Past everything committed.
+    pub fn end(&self) -> Cursor {
+        Cursor(self.end)
+    }
+
+    /// Begins a terminal's records at `offset` (0, or where its output stood before it was respawned without a journal).
+    /// Nothing is stored until its first record.
+    pub fn begin(&mut self, term: TermId, offset: u64) {
+        let base = place(self.end);
+        self.terms.entry(term).or_insert(TermIndex { end_offset: offset, base, partial: None, firsts: VecDeque::new() });
+    }
+
+    /// Drops a terminal: its records no longer hold a segment back. Their space goes with their segments.
+    pub fn forget(&mut self, term: TermId) {
+        self.terms.remove(&term);
+        self.asked.remove(&term);
+        self.wanted.remove(&term);
+    }
+
+    /// The terminals whose checkpoint is wanted so that the oldest segment can go; each is named once.
+    pub fn take_wanted(&mut self) -> BTreeSet<TermId> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// One turn: takes at most `max` (and [`RECORD_MAX`]) bytes that are ready in `pty`, which must be non-blocking.
+    ///
+    /// # Errors
+    /// [`JournalError::Full`] when no room can be made now; [`JournalError::Io`] when the kernel refuses. No byte is lost either way.
+    pub fn ingest(&mut self, term: TermId, pty: BorrowedFd<'_>, max: usize) -> Result<Ingest, JournalError> {
+        self.settle()?;
+        self.make_room()?;
+        let at = self.declare(term, Kind::Output)?;
+        match self.path {
+            DataPath::Splice => {
+                let (bytes, source) = self.take(pty, max.min(RECORD_MAX))?;
+                if bytes > 0 {
+                    self.unsettled = Some((term, at, 0));
+                    self.settle()?;
+                }
+                Ok(Ingest { bytes, source })
+            }
+            DataPath::Copy => self.copy(term, at, pty, max.min(RECORD_MAX)),
+        }
+    }
+
+    /// Appends a control record, which takes effect at the terminal's present offset.
+    ///
+    /// # Errors
+    /// As [`Journal::ingest`].
+    ///
+    /// # Panics
+    /// If the payload is empty or longer than [`RECORD_MAX`], or `kind` is output.
+    pub fn append(&mut self, term: TermId, kind: Kind, payload: &[u8]) -> Result<(), JournalError> {
+        assert!((1..=RECORD_MAX).contains(&payload.len()) && kind != Kind::Output, "a control record is 1 to RECORD_MAX bytes");
+        self.settle()?;
+        self.make_room_for_control()?;
+        let at = self.declare(term, kind)?;
+        let mut written = 0;
+        while written < payload.len() {
+            let pos = at + HEADER_BYTES + written as u64;
+            match rustix::io::pwrite(&self.fds.file, &payload[written..], pos) {
+                Ok(n) => written += n,
+                Err(Errno::INTR) => {}
+                Err(errno) => {
+                    if written > 0 {
+                        self.commit(at, term, Kind::Void, written);
+                    }
+                    return Err(io_error("writing")(errno));
+                }
+            }
+        }
+        self.commit(at, term, kind, payload.len());
+        Ok(())
+    }
+
+    /// Appends a checkpoint of any length. The caller's screen must have seen every record of the terminal.
+    ///
+    /// # Errors
+    /// As [`Journal::ingest`]; the checkpoint before it then still stands.
+    pub fn checkpoint(&mut self, term: TermId, bytes: &[u8]) -> Result<(), JournalError> {
+        let parts = bytes.len().div_ceil(RECORD_MAX).max(1);
+        for (i, part) in bytes.chunks(RECORD_MAX).enumerate() {
+            let kind = match i {
+                0 if parts == 1 => Kind::Checkpoint,
+                0 => Kind::CheckpointFirst,
+                _ if i + 1 == parts => Kind::CheckpointLast,
+                _ => Kind::CheckpointMore,
+            };
+            self.append(term, kind, part)?;
+        }
+        Ok(())
+    }
+
+    /// The terminal's next record at or after `cursor`, which moves past it.
+    pub fn next(&self, term: TermId, cursor: &mut Cursor) -> Option<Record<'_>> {
+        let index = self.terms.get(&term)?;
+        loop {
+            let at = self.skip_to_segment_of(index, place(cursor.0))?;
+            let (header, payload) = self.record(at)?;
+            cursor.0 = at + HEADER_BYTES + u64::from(header.len);
+            if header.term == term && header.kind != Kind::Void {
+                return Some(Record { kind: header.kind, offset: header.offset, time_ns: header.time_ns, payload });
+            }
+        }
+    }
+
+    /// Copies output from offset `from` on into `out`, at most `max` bytes; returns the offset at which it begins, later than
+    /// `from` if that was dropped.
+    pub fn read_output(&self, term: TermId, from: u64, max: usize, out: &mut Vec<u8>) -> u64 {
+        let Some(index) = self.terms.get(&term) else { return from };
+        let start = from.max(self.floor_offset(term).unwrap_or(from));
+        let first = index.firsts.partition_point(|first| first.1 <= start).saturating_sub(1);
+        let Some(&(pos, _)) = index.firsts.get(first) else { return start };
+        let mut cursor = Cursor(pos);
+        while out.len() < max {
+            let Some(record) = self.next(term, &mut cursor) else { break };
+            if record.kind == Kind::Output {
+                let skip = start.saturating_sub(record.offset).min(record.payload.len() as u64) as usize;
+                let wanted = &record.payload[skip..];
+                out.extend_from_slice(&wanted[..wanted.len().min(max - out.len())]);
+            }
+        }
+        start
+    }
+
+    /// The first position at or after `at` that lies in a segment where the terminal has a record.
+    fn skip_to_segment_of(&self, index: &TermIndex, at: u64) -> Option<u64> {
+        let later = index.firsts.partition_point(|first| segment_of(first.0) < segment_of(at));
+        let &(first, _) = index.firsts.get(later)?;
+        Some(at.max(first))
+    }
+
+    fn record(&self, at: u64) -> Option<(Header, &[u8])> {
+        if at >= self.end {
+            return None;
+        }
+        let segment = self.segments.get((segment_of(at).checked_sub(self.first_segment)?) as usize)?;
+        match Header::decode(segment.header(at)) {
+            Found::Record(header) => Some((header, segment.bytes(at + HEADER_BYTES, header.len as usize))),
+            Found::Uncommitted | Found::Damaged => None,
+        }
+    }
+}
+
+/// The four steps, and what finishes them.
+impl Journal {
+    /// Step 1: says where the next record goes and whose it is. The words are stored in this order so that the last one, which
+    /// gives the others their meaning, comes last.
+    fn declare(&mut self, term: TermId, kind: Kind) -> Result<u64, JournalError> {
+        let at = place(self.end);
+        self.map_segment(segment_of(at))?;
+        let offset = self.terms.get(&term).map_or(0, |index| index.end_offset);
+        self.control.intent_pos().store(at, Ordering::Release);
+        self.control.intent_offset().store(offset, Ordering::Release);
+        self.control.intent_whose().store(u64::from(kind.code()) << 32 | u64::from(term.0), Ordering::Release);
+        Ok(at)
+    }
+
+    /// Step 2: moves what is ready from the PTY to the pipe.
+    fn take(&mut self, pty: BorrowedFd<'_>, max: usize) -> Result<(usize, Source), JournalError> {
+        let mut taken = 0;
+        for _ in 0..self.pipe_slots {
+            let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+            match rustix::pipe::splice(pty, None, &self.fds.writer, None, max - taken, flags) {
+                Ok(0) | Err(Errno::IO) => return Ok((taken, Source::HungUp)),
+                Ok(n) => taken += n,
+                Err(Errno::AGAIN) => return Ok((taken, Source::Drained)),
+                Err(Errno::INTR) => {}
+                Err(_) if taken > 0 => break,
+                Err(Errno::INVAL | Errno::NOSYS) => {
+                    tracing::error!("this kernel does not splice from a pty: output is copied, and a kill may lose some");
+                    self.path = DataPath::Copy;
+                    self.scratch = vec![0; RECORD_MAX];
+                    return Ok((0, Source::More));
+                }
+                Err(errno) => return Err(io_error("splicing from the pty")(errno)),
+            }
+            if taken >= max {
+                break;
+            }
+        }
+        Ok((taken, Source::More))
+    }
+
+    /// Steps 3 and 4 for a turn whose bytes are in the pipe: empties it into the file and commits.
+    fn settle(&mut self) -> Result<(), JournalError> {
+        let Some((term, at, stored_before)) = self.unsettled else { return Ok(()) };
+        let mut stored = stored_before;
+        loop {
+            match self.store(at, stored) {
+                Ok(0) => break,
+                Ok(n) => stored += n,
+                Err(error) => {
+                    self.unsettled = Some((term, at, stored));
+                    return Err(error);
+                }
+            }
+        }
+        self.unsettled = None;
+        self.commit(at, term, Kind::Output, stored);
+        Ok(())
+    }
+
+    /// Step 3, once: moves bytes from the pipe to the file behind the `stored` that are there; 0 when the pipe is empty.
+    fn store(&mut self, at: u64, stored: usize) -> Result<usize, JournalError> {
+        loop {
+            let mut pos = at + HEADER_BYTES + stored as u64;
+            let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+            let room = RECORD_MAX - stored;
+            if room == 0 {
+                return Ok(0);
+            }
+            match rustix::pipe::splice(&self.fds.reader, None, &self.fds.file, Some(&mut pos), room, flags) {
+                Ok(n) => return Ok(n),
+                Err(Errno::AGAIN) => return Ok(0),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(io_error("splicing into the journal")(errno)),
+            }
+        }
+    }
+
+    /// Step 4: writes the header, and with its commit word makes the record be there.
+    fn commit(&mut self, at: u64, term: TermId, kind: Kind, len: usize) {
+        let offset = self.terms.get(&term).map_or(0, |index| index.end_offset);
+        let position = (segment_of(at) - self.first_segment) as usize;
+        let segment = &mut self.segments[position];
+        let header = Header {
+            term,
+            kind,
+            len: len as u32,
+            offset,
+            time_ns: now_ns(),
+            payload_crc: crc32fast::hash(segment.bytes(at + HEADER_BYTES, len)),
+        };
+        segment.commit(at, &header);
+        self.note(at, &header);
+    }
+
+    /// All four steps in their unsafe form, for kernels that do not splice from a PTY.
+    fn copy(&mut self, term: TermId, at: u64, pty: BorrowedFd<'_>, max: usize) -> Result<Ingest, JournalError> {
+        let mut bytes = 0;
+        let source = loop {
+            match rustix::io::read(pty, &mut self.scratch[bytes..max]) {
+                Ok(0) | Err(Errno::IO) => break Source::HungUp,
+                Ok(n) => bytes += n,
+                Err(Errno::AGAIN) => break Source::Drained,
+                Err(Errno::INTR) => {}
+                Err(errno) if bytes == 0 => return Err(io_error("reading the pty")(errno)),
+                Err(_) => break Source::More,
+            }
+            if bytes >= max {
+                break Source::More;
+            }
+        };
+        let mut written = 0;
+        while written < bytes {
+            let pos = at + HEADER_BYTES + written as u64;
+            match rustix::io::pwrite(&self.fds.file, &self.scratch[written..bytes], pos) {
+                Ok(n) => written += n,
+                Err(Errno::INTR) => {}
+                Err(errno) => {
+                    tracing::error!(%errno, lost = bytes - written, "output that had been read could not be stored");
+                    break;
+                }
+            }
+        }
+        if written > 0 {
+            self.commit(at, term, Kind::Output, written);
+        }
+        Ok(Ingest { bytes: written, source })
+    }
+
+    /// Takes a committed record into the index.
+    fn note(&mut self, at: u64, header: &Header) {
+        self.end = at + HEADER_BYTES + u64::from(header.len);
+        let index = self.terms.entry(header.term).or_insert_with(|| TermIndex {
+            end_offset: header.offset,
+            base: at,
+            partial: None,
+            firsts: VecDeque::new(),
+        });
+        if index.firsts.is_empty() {
+            index.base = at;
+        }
+        if index.firsts.back().is_none_or(|last| segment_of(last.0) != segment_of(at)) {
+            index.firsts.push_back((at, header.offset));
+        }
+        match header.kind {
+            Kind::Output => index.end_offset = header.offset + u64::from(header.len),
+            Kind::CheckpointFirst => index.partial = Some(at),
+            Kind::Checkpoint => {
+                (index.base, index.partial) = (at, None);
+                self.asked.remove(&header.term);
+            }
+            Kind::CheckpointLast => {
+                index.base = index.partial.take().unwrap_or(index.base);
+                self.asked.remove(&header.term);
+            }
+            Kind::Resize | Kind::CheckpointMore | Kind::Void => {}
+        }
+    }
+
+    fn map_segment(&mut self, number: u64) -> Result<(), JournalError> {
+        while self.first_segment + self.segments.len() as u64 <= number {
+            let start = segment_start(self.first_segment + self.segments.len() as u64);
+            let segment =
+                Segment::map(&self.fds.file, start).map_err(|source| JournalError::Io { what: "mapping a segment", source })?;
+            self.segments.push_back(segment);
+        }
+        Ok(())
+    }
+}
+
+/// Room.
+impl Journal {
+    /// Drops the oldest segments once an eighth of the room is left; refuses when none can go and none is left.
+    fn make_room(&mut self) -> Result<(), JournalError> {
+        if self.needs(self.bytes_max - self.bytes_max / 8) {
+            self.drop_oldest(self.bytes_max - self.bytes_max / 8);
+            if self.needs(self.bytes_max) {
+                return Err(JournalError::Full);
+            }
+        }
+        Ok(())
+    }
+
+    fn make_room_for_control(&mut self) -> Result<(), JournalError> {
+        if self.needs(self.bytes_max + CONTROL_SLACK) { Err(JournalError::Full) } else { Ok(()) }
+    }
+
+    fn needs(&self, limit: u64) -> bool {
+        self.live_bytes() + RECORD_MAX as u64 > limit
+    }
+
+    fn drop_oldest(&mut self, limit: u64) {
+        while self.asked.is_empty() && self.needs(limit) && self.segments.len() > 1 {
+            let next = segment_start(self.first_segment + 1);
+            let blockers = self.terms.iter().filter(|(_, index)| index.base < next && !index.firsts.is_empty());
+            let blockers: Vec<TermId> = blockers.map(|(term, _)| *term).collect();
+            if !blockers.is_empty() {
+                self.wanted.extend(&blockers);
+                self.asked.extend(blockers);
+                return;
+            }
+            self.control.floor().store(next, Ordering::Release);
+            self.punch_below_floor();
+            self.segments.pop_front();
+            self.first_segment += 1;
+            for index in self.terms.values_mut() {
+                while index.firsts.front().is_some_and(|first| first.0 < next) {
+                    index.firsts.pop_front();
+                }
+            }
+        }
+    }
+
+    /// Gives the pages below the floor back. A failure costs memory, not bytes, and is tried again with the next segment.
+    fn punch_below_floor(&self) {
+        let floor = self.control.floor().load(Ordering::Acquire);
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let below = floor - CONTROL_BYTES;
+        if below > 0 && let Err(errno) = rustix::fs::fallocate(&self.fds.file, flags, CONTROL_BYTES, below) {
+            tracing::warn!(%errno, "journal: pages of dropped segments could not be freed");
+        }
+    }
+}
+
+/// Recovery.
+impl Journal {
+    fn recover(&mut self) -> Result<Recovery, JournalError> {
+        let size = rustix::fs::fstat(&self.fds.file).map_err(io_error("asking its size"))?.st_size as u64;
+        self.punch_below_floor();
+        let mut recovery = Recovery::default();
+        loop {
+            let at = place(self.end);
+            if size <= at + HEADER_BYTES {
+                break;
+            }
+            self.map_segment(segment_of(at))?;
+            let position = (segment_of(at) - self.first_segment) as usize;
+            match Header::decode(self.segments[position].header(at)) {
+                Found::Record(header) if at + HEADER_BYTES + u64::from(header.len) <= size => self.note(at, &header),
+                Found::Uncommitted => self.recover_tail(at, size, &mut recovery)?,
+                Found::Record(_) | Found::Damaged => return Err(JournalError::Damaged { pos: at }),
+            }
+        }
+        self.map_segment(segment_of(place(self.end)))?;
+        self.recover_pipe(&mut recovery)?;
+        Ok(recovery)
+    }
+
+    fn intent(&self) -> (u64, TermId, Option<Kind>) {
+        let whose = self.control.intent_whose().load(Ordering::Acquire);
+        (self.control.intent_pos().load(Ordering::Acquire), TermId(whose as u32), Kind::from_code((whose >> 32) as u32))
+    }
+
+    /// The file ends in bytes without a header: they are the intent's.
+    fn recover_tail(&mut self, at: u64, size: u64, recovery: &mut Recovery) -> Result<(), JournalError> {
+        let tail = size - at - HEADER_BYTES;
+        let (pos, term, kind) = self.intent();
+        let (Some(kind), true) = (kind, pos == at && tail <= RECORD_MAX as u64) else {
+            return Err(JournalError::Damaged { pos: at });
+        };
+        if kind == Kind::Output {
+            self.begin_from_intent(term);
+            self.commit(at, term, Kind::Output, tail as usize);
+            recovery.tail_bytes = tail;
+        } else {
+            self.begin_from_intent(term);
+            self.commit(at, term, Kind::Void, tail as usize);
+            recovery.voided = true;
+        }
+        Ok(())
+    }
+
+    /// A full pipe is the intent's.
+    fn recover_pipe(&mut self, recovery: &mut Recovery) -> Result<(), JournalError> {
+        loop {
+            let waiting = rustix::io::ioctl_fionread(&self.fds.reader).map_err(io_error("asking what the pipe holds"))?;
+            if waiting == 0 {
+                return Ok(());
+            }
+            let (_, term, kind) = self.intent();
+            if kind != Some(Kind::Output) {
+                return Err(JournalError::Damaged { pos: self.end });
+            }
+            self.begin_from_intent(term);
+            let at = self.declare(term, Kind::Output)?;
+            self.unsettled = Some((term, at, 0));
+            self.settle()?;
+            recovery.pipe_bytes += waiting;
+        }
+    }
+
+    /// A terminal whose first bytes were cut has no record to count its offset from: the intent has it.
+    fn begin_from_intent(&mut self, term: TermId) {
+        let offset = self.control.intent_offset().load(Ordering::Acquire);
+        self.begin(term, offset);
+    }
+}
+
+/// Writes a new journal's control page, or checks an old one's.
+fn initialise(control: &Control) -> Result<(), JournalError> {
+    match control.magic().load(Ordering::Acquire) {
+        0 => {
+            control.version().store(VERSION, Ordering::Release);
+            control.floor().store(CONTROL_BYTES, Ordering::Release);
+            control.magic().store(MAGIC, Ordering::Release);
+            Ok(())
+        }
+        MAGIC => match control.version().load(Ordering::Acquire) {
+            VERSION => Ok(()),
+            found => Err(JournalError::Version { found }),
+        },
+        _ => Err(JournalError::Foreign),
+    }
+}
+
+fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+#[cfg(test)]
+mod tests;

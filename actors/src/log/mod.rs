@@ -1,0 +1,5 @@
+//! A terminal's transcript: every output byte, every resize, and checkpoints, addressed by offset.
+//!
+//! Today the transcript is the in-memory [`journal`] alone, bounded, its oldest segments dropped when it is full.
+
+pub mod journal;
