@@ -7,8 +7,8 @@
 //! the seam); those live in the crate `kaval`.
 
 pub mod log;
-//pub mod mirror;
-//pub mod pty;
+pub mod mirror;
+pub mod pty;
 //pub mod supervisor;
 //pub mod terminal;
 

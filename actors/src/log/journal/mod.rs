@@ -49,7 +49,7 @@ mod mapping;
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{BorrowedFd, OwnedFd},
     sync::atomic::Ordering,
     time::{SystemTime, UNIX_EPOCH},
 };

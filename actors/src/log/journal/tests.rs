@@ -4,6 +4,8 @@ use std::{collections::HashMap, os::fd::OwnedFd};
 
 use proptest::prelude::*;
 
+use std::os::fd::AsFd;
+
 use super::*;
 
 /// A source of bytes that behaves as a non-blocking PTY master does: a pipe.

@@ -1,0 +1,259 @@
+//! The mirror: what a terminal looks like now, in bounded memory, and what rebuilds it.
+//!
+//! ```text
+//! journal bytes ─► Mirror::feed ─► filter ─► vt100 (no scrollback) ─► text, cells, repaint, checkpoint
+//! ```
+//!
+//! **Invariants.** RAM holds the viewport and nothing above it. No input makes a caller panic: a panic inside the parser comes back
+//! as [`Panicked`], after which the mirror must be rebuilt. `screen` does not depend on how the bytes were cut.
+//!
+//! A checkpoint is [`Mirror::checkpoint`]'s bytes: both screens, cursor, attributes, modes and title. What vt100 does not let one
+//! ask for (margins, origin mode, saved cursors, half a sequence) is not in it yet.
+
+mod filter;
+mod view;
+
+use std::{
+    num::NonZeroU16,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+pub use self::view::{Cell, CellColor, Cursor, ScreenView};
+use crate::Size;
+
+/// Most bytes of a title that are kept.
+const TITLE_BYTES_MAX: usize = 1024;
+
+/// The parser panicked; its state can no longer be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the screen's parser panicked")]
+pub struct Panicked;
+
+/// Why bytes are no checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a checkpoint of a screen")]
+pub struct BadCheckpoint;
+
+/// What vt100 tells by callback.
+#[derive(Debug, Default, Clone)]
+struct Observed {
+    title: String,
+}
+
+impl vt100::Callbacks for Observed {
+    fn set_window_title(&mut self, _: &mut vt100::Screen, title: &[u8]) {
+        let title = &title[..title.len().min(TITLE_BYTES_MAX)];
+        self.title = String::from_utf8_lossy(title).chars().filter(|c| !c.is_control()).collect();
+    }
+}
+
+/// See the module's head.
+pub struct Mirror {
+    filter: filter::Filter,
+    parser: vt100::Parser<Observed>,
+}
+
+fn side(n: u16) -> NonZeroU16 {
+    NonZeroU16::new(n).expect("a Size has no side of 0")
+}
+
+impl Mirror {
+    /// An empty screen.
+    pub fn new(size: Size) -> Self {
+        let parser = vt100::Parser::new_with_callbacks(side(size.rows()), side(size.cols()), 0, Observed::default());
+        Self { filter: filter::Filter::default(), parser }
+    }
+
+    /// Draws output.
+    ///
+    /// # Errors
+    /// [`Panicked`]: the mirror is to be thrown away.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Panicked> {
+        catch_unwind(AssertUnwindSafe(|| self.filter.drive(bytes, &mut self.parser))).map_err(|_| Panicked)
+    }
+
+    /// Gives the screen another size.
+    ///
+    /// # Errors
+    /// As [`Mirror::feed`].
+    pub fn resize(&mut self, size: Size) -> Result<(), Panicked> {
+        let resize = || self.parser.set_size(side(size.rows()), side(size.cols()));
+        catch_unwind(AssertUnwindSafe(resize)).map_err(|_| Panicked)
+    }
+
+    /// The size.
+    pub fn size(&self) -> Size {
+        let (rows, cols) = self.parser.screen().size();
+        Size::new(cols.get().into(), rows.get().into()).expect("made from a Size")
+    }
+
+    /// The title its programs set; empty if none.
+    pub fn title(&self) -> &str {
+        &self.parser.callbacks().title
+    }
+
+    /// The visible rows, right-trimmed, each ended by a newline; trailing blank rows left out.
+    pub fn text(&self) -> String {
+        let (_, cols) = self.parser.screen().size();
+        let mut text: String = self.parser.screen().rows(0, cols.get()).map(|row| row.trim_end().to_owned() + "\n").collect();
+        text.truncate(text.trim_end_matches('\n').len());
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The screen, cell by cell.
+    pub fn view(&self) -> ScreenView {
+        view::of(self.parser.screen(), self.title())
+    }
+
+    /// Bytes that draw this screen on a terminal of its size in any state: both screens, modes, cursor and title.
+    pub fn repaint(&self) -> Vec<u8> {
+        let screen = self.parser.screen();
+        let mut out = Vec::with_capacity(4096);
+        out.extend_from_slice(CLEAN_SLATE);
+        if screen.alternate_screen() {
+            out.extend_from_slice(self.other_screen().as_bytes());
+            out.extend_from_slice(b"\x1b[?1049h");
+        }
+        out.extend_from_slice(screen.state_formatted().as_bytes());
+        out.extend_from_slice(format!("\x1b[{} q", screen.cursor_style() as u8).as_bytes());
+        out.extend_from_slice(format!("\x1b]2;{}\x1b\\", self.title()).as_bytes());
+        out
+    }
+
+    /// What [`Mirror::restore`] makes the same screen of.
+    pub fn checkpoint(&self) -> Vec<u8> {
+        let size = self.size();
+        let mut out = Vec::with_capacity(4096);
+        out.extend_from_slice(&encode_size(size));
+        out.extend_from_slice(&self.repaint());
+        out
+    }
+
+    /// Rebuilds a screen from [`Mirror::checkpoint`]'s bytes.
+    ///
+    /// # Errors
+    /// [`BadCheckpoint`] if they are something else.
+    pub fn restore(checkpoint: &[u8]) -> Result<Self, BadCheckpoint> {
+        let (size, repaint) = checkpoint.split_at_checked(4).ok_or(BadCheckpoint)?;
+        let mut mirror = Self::new(decode_size(size).ok_or(BadCheckpoint)?);
+        mirror.feed(repaint).map_err(|Panicked| BadCheckpoint)?;
+        Ok(mirror)
+    }
+
+    /// What the main screen shows while the alternate one is up, asked of a copy that leaves it.
+    fn other_screen(&self) -> String {
+        let screen = self.parser.screen();
+        let (rows, cols) = screen.size();
+        let mut copy = vt100::Parser::new(rows, cols, 0);
+        *copy.screen_mut() = screen.clone();
+        copy.process(b"\x1b[?1049l");
+        copy.screen().state_formatted()
+    }
+}
+
+/// Puts a terminal in whatever state into the one that a repaint starts from: no half sequence, the main screen, no margins,
+/// no origin mode, wrapping, ASCII, no mouse reports, no bracketed paste, cursor shown.
+const CLEAN_SLATE: &[u8] = b"\x18\x1b[?1049l\x1b[?6l\x1b[r\x1b[?7h\x1b[4l\x1b(B\x0f\x1b[m\x1b[?1l\x1b>\
+    \x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?25h\x1b[0 q";
+
+/// A size as a journal's resize record and a checkpoint spell it: columns, rows, little-endian.
+pub fn encode_size(size: Size) -> [u8; 4] {
+    let ([a, b], [c, d]) = (size.cols().to_le_bytes(), size.rows().to_le_bytes());
+    [a, b, c, d]
+}
+
+/// Reads [`encode_size`]'s bytes.
+pub fn decode_size(bytes: &[u8]) -> Option<Size> {
+    let [a, b, c, d] = *bytes else { return None };
+    Size::new(u16::from_le_bytes([a, b]).into(), u16::from_le_bytes([c, d]).into()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn drawn(size: Size, pieces: &[&[u8]]) -> Mirror {
+        let mut mirror = Mirror::new(size);
+        for piece in pieces {
+            mirror.feed(piece).unwrap();
+        }
+        mirror
+    }
+
+    fn output() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..20),
+            "[ -~]{0,40}".prop_map(String::into_bytes),
+            (any::<u8>(), any::<u8>()).prop_map(|(r, c)| format!("\x1b[{r};{c}H").into_bytes()),
+            (0u8..110).prop_map(|n| format!("\x1b[{n}m").into_bytes()),
+            prop::sample::select(vec!["\r\n", "\x1b[2J", "\x1b[K", "\x1b[?1049h", "\x1b[?1049l", "é漢🦀", "\x1b]2;title\x07", "\x1b[?25l"])
+                .prop_map(|s| s.as_bytes().to_vec()),
+        ];
+        prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: if std::env::var_os("KAVAL_SOAK").is_some() { 50_000 } else { 500 }, ..ProptestConfig::default() })]
+
+        /// The split law.
+        #[test]
+        fn the_screen_does_not_depend_on_how_the_stream_was_cut(bytes in output(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            let mut whole = Mirror::new(Size::DEFAULT);
+            let mut cut = Mirror::new(Size::DEFAULT);
+            let whole_result = whole.feed(&bytes);
+            let cut_result = pieces.iter().try_for_each(|piece| cut.feed(piece));
+            prop_assert_eq!(whole_result, cut_result);
+            if whole_result.is_ok() {
+                prop_assert_eq!(whole.view(), cut.view());
+                prop_assert_eq!(whole.repaint(), cut.repaint());
+            }
+        }
+
+        #[test]
+        fn a_repaint_draws_the_same_screen(bytes in output()) {
+            let mut mirror = Mirror::new(Size::DEFAULT);
+            prop_assume!(mirror.feed(&bytes).is_ok());
+            let restored = Mirror::restore(&mirror.checkpoint()).unwrap();
+            prop_assert_eq!(mirror.view(), restored.view());
+        }
+    }
+
+    #[test]
+    fn leaving_the_alternate_screen_after_a_restore_shows_the_main_one() {
+        let mirror = drawn(Size::DEFAULT, &[b"$ vim\r\n", b"\x1b[?1049h\x1b[2J~ a file"]);
+        let mut restored = Mirror::restore(&mirror.checkpoint()).unwrap();
+        assert_eq!(restored.text(), "~ a file\n");
+        restored.feed(b"\x1b[?1049l").unwrap();
+        assert_eq!(restored.text(), "$ vim\n");
+    }
+
+    #[test]
+    fn a_panic_in_the_parser_is_an_error() {
+        let mut mirror = Mirror::new(Size::DEFAULT);
+        let script = "\x1b[24;80H\u{26a0}\u{fe0f}\x1b[23;80HX\u{26a0}\n\n\x1b[23;80H\u{26a0}\u{fe0f}\x1b[23;80HX";
+        let results: Vec<_> = (0..4).map(|_| mirror.feed(script.as_bytes())).collect();
+        assert!(results.contains(&Err(Panicked)), "vt100 no longer panics here: find it another sequence");
+    }
+
+    #[test]
+    fn text_keeps_inner_blank_rows_and_drops_trailing_ones() {
+        assert_eq!(drawn(Size::DEFAULT, &[b"a  \r\n\r\nb"]).text(), "a\n\nb\n");
+        assert_eq!(Mirror::new(Size::DEFAULT).text(), "");
+    }
+
+    #[test]
+    fn bytes_that_are_no_checkpoint_are_refused() {
+        for bad in [&b""[..], b"abc", b"\0\0\0\0x", b"\xff\xff\xff\xff"] {
+            assert!(Mirror::restore(bad).is_err());
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The supervisor's side of a PTY.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+};
+
+use rustix::{
+    fs::OFlags,
+    process::Pid,
+    termios::{Winsize, tcgetpgrp, tcgetsid, tcgetwinsize, tcsetwinsize},
+};
+
+use crate::Size;
+
+/// A PTY's master end, non-blocking.
+#[derive(Debug)]
+pub struct Master(OwnedFd);
+
+impl Master {
+    /// Takes over a descriptor that is a PTY master.
+    ///
+    /// # Errors
+    /// If it is not one, or will not become non-blocking.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        rustix::pty::ptsname(&fd, Vec::new())?;
+        let flags = rustix::fs::fcntl_getfl(&fd)?;
+        rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
+        Ok(Self(fd))
+    }
+
+    /// Another descriptor of the same master.
+    ///
+    /// # Errors
+    /// When none is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// The size its programs see.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn size(&self) -> io::Result<(u16, u16)> {
+        let size = tcgetwinsize(&self.0)?;
+        Ok((size.ws_col, size.ws_row))
+    }
+
+    /// Sets the size its programs see; they get SIGWINCH if it differs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn resize(&self, size: Size) -> io::Result<()> {
+        let size = Winsize { ws_row: size.rows(), ws_col: size.cols(), ws_xpixel: 0, ws_ypixel: 0 };
+        Ok(tcsetwinsize(&self.0, size)?)
+    }
+
+    /// The leader of the session that has this PTY as its controlling terminal: the child, while it lives.
+    pub fn session_leader(&self) -> Option<Pid> {
+        tcgetsid(&self.0).ok()
+    }
+
+    /// The process group in the foreground.
+    pub fn foreground(&self) -> Option<Pid> {
+        tcgetpgrp(&self.0).ok()
+    }
+
+    /// Writes what the PTY takes at once; how much that was.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it takes nothing; others when it is gone.
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::retry_on_intr(|| rustix::io::write(&self.0, bytes))?)
+    }
+}
+
+impl AsFd for Master {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Master {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}

@@ -1,0 +1,22 @@
+//! A pseudo-terminal and the child behind it: made, found again, written to, and its end learnt.
+//!
+//! ```text
+//! spawn ── openpty ─► Master ──(custody)──►  launch: kaval itself, held at SIGSTOP on the slave
+//!                                              │  SIGCONT, once the terminal is recorded as live
+//!                                              └► exec of the user's command, same pid
+//! adopt ── Master and pidfd from custody, or the pid asked of the PTY
+//! exit ─── pidfd readable ─► waitid, or PIDFD_GET_INFO when the child is another's to reap
+//! ```
+//!
+//! **Invariant.** The user's command runs at most once for a creation: never before the record that says it does is on disk.
+//!
+//! Output is not read here: [`crate::log::journal`] takes it out of the master.
+
+pub mod adopt;
+pub mod exit;
+pub mod launch;
+mod master;
+pub mod spawn;
+
+pub use exit::Exit;
+pub use master::Master;
