@@ -9,8 +9,8 @@
 pub mod log;
 pub mod mirror;
 pub mod pty;
-//pub mod supervisor;
-//pub mod terminal;
+pub mod supervisor;
+pub mod terminal;
 
 mod id;
 

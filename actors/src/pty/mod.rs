@@ -16,6 +16,7 @@ pub mod adopt;
 pub mod exit;
 pub mod launch;
 mod master;
+pub(crate) mod ready;
 pub mod spawn;
 
 pub use exit::Exit;

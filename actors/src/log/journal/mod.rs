@@ -190,7 +190,7 @@ pub struct Record<'a> {
 }
 
 /// A place in the journal from which one terminal's records are read on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor(u64);
 
 /// What is known of one terminal's records without reading them.
@@ -201,6 +201,8 @@ struct TermIndex {
     base: u64,
     /// Where the checkpoint now being written begins, while its last part is not there.
     partial: Option<u64>,
+    /// The newest record that begins with a size: a resize or a checkpoint.
+    shape: Option<u64>,
     /// In each segment that has any: (position, offset) of the terminal's first record there.
     firsts: VecDeque<(u64, u64)>,
 }
@@ -297,6 +299,12 @@ impl Journal {
         self.terms.get(&term).map(|index| Cursor(index.base))
     }
 
+    /// The first four bytes of the newest resize or checkpoint: both begin with the size.
+    pub fn shape(&self, term: TermId) -> Option<&[u8]> {
+        let (_, payload) = self.record(self.terms.get(&term)?.shape?)?;
+        payload.get(..4)
+    }
+
     /// Past everything committed.
     pub fn end(&self) -> Cursor {
         Cursor(self.end)
@@ -306,7 +314,7 @@ impl Journal {
     /// Nothing is stored until its first record.
     pub fn begin(&mut self, term: TermId, offset: u64) {
         let base = place(self.end);
-        self.terms.entry(term).or_insert(TermIndex { end_offset: offset, base, partial: None, firsts: VecDeque::new() });
+        self.terms.entry(term).or_insert(TermIndex { end_offset: offset, base, partial: None, shape: None, firsts: VecDeque::new() });
     }
 
     /// Drops a terminal: its records no longer hold a segment back. Their space goes with their segments.
@@ -403,14 +411,21 @@ impl Journal {
         }
     }
 
+    /// A place at or before the terminal's output at `offset`, from which to read on; its end if that is not here yet.
+    pub fn seek(&self, term: TermId, offset: u64) -> Cursor {
+        let Some(index) = self.terms.get(&term) else { return self.end() };
+        if offset >= index.end_offset {
+            return self.end();
+        }
+        let first = index.firsts.partition_point(|first| first.1 <= offset).saturating_sub(1);
+        index.firsts.get(first).map_or_else(|| self.end(), |first| Cursor(first.0))
+    }
+
     /// Copies output from offset `from` on into `out`, at most `max` bytes; returns the offset at which it begins, later than
     /// `from` if that was dropped.
     pub fn read_output(&self, term: TermId, from: u64, max: usize, out: &mut Vec<u8>) -> u64 {
-        let Some(index) = self.terms.get(&term) else { return from };
         let start = from.max(self.floor_offset(term).unwrap_or(from));
-        let first = index.firsts.partition_point(|first| first.1 <= start).saturating_sub(1);
-        let Some(&(pos, _)) = index.firsts.get(first) else { return start };
-        let mut cursor = Cursor(pos);
+        let mut cursor = self.seek(term, start);
         while out.len() < max {
             let Some(record) = self.next(term, &mut cursor) else { break };
             if record.kind == Kind::Output {
@@ -576,8 +591,12 @@ impl Journal {
             end_offset: header.offset,
             base: at,
             partial: None,
+            shape: None,
             firsts: VecDeque::new(),
         });
+        if matches!(header.kind, Kind::Resize | Kind::Checkpoint | Kind::CheckpointFirst) {
+            index.shape = Some(at);
+        }
         if index.firsts.is_empty() {
             index.base = at;
         }

@@ -1,0 +1,623 @@
+//! The actor: keeps records and observations, asks the plan, has its steps done, and keeps those waiting who asked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    os::fd::AsFd,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture, WrapFuture,
+};
+use actix_rt::ArbiterHandle;
+use futures_util::future::join_all;
+use rustix::process::Signal;
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
+
+use super::{
+    Create, CreateError, Created, EndAll, Find, Found, Kill, KillError, List, Listing, NoSuchTerm, Remove, RemoveError, Selector,
+    execute::{Done, ExecuteError, Executor},
+    inventory::Descriptors,
+    manifest::{Record, State},
+    plan::{ActorSeen, Effect, Observed, Process, Step, effects, plan_one},
+};
+use crate::{
+    Name, TermId,
+    pty::{adopt, spawn},
+    terminal::{Buried, Course, Describe, Description, Drained, Gone, Held, Start, Stop, Terminal},
+};
+
+/// How long a listing waits for one terminal.
+const DESCRIBE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long until a step that failed is planned again, and an actor that died is started again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Bytes of arguments and environment that a terminal may add; the kernel's limit for a whole exec is usually 2 MiB.
+const COMMAND_BYTES_MAX: usize = 128 * 1024;
+/// How much longer than the grace period everything is given to end.
+const END_ALL_SLACK: Duration = Duration::from_secs(3);
+
+/// What is refused above.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most terminals, ended ones included.
+    pub terms_max: usize,
+    /// How long a child that was hung up may take to end before it is killed.
+    pub kill_grace: Duration,
+}
+
+/// What a supervisor is made of.
+pub struct SupervisorParts {
+    /// The manifest's records.
+    pub records: BTreeMap<TermId, Record>,
+    /// The first id that was never given.
+    pub next_id: TermId,
+    /// The descriptors that were handed back.
+    pub terminals: BTreeMap<TermId, Descriptors>,
+    /// The arbiters that have a lane; a terminal is on number `id % lanes`.
+    pub lanes: Vec<ArbiterHandle>,
+    /// Does what is planned.
+    pub executor: Executor,
+    /// What is refused.
+    pub limits: Limits,
+    /// Told once everything handed back has been dealt with.
+    pub ready: oneshot::Sender<()>,
+}
+
+/// See [the module](super).
+pub struct Supervisor {
+    records: BTreeMap<TermId, Record>,
+    entries: HashMap<TermId, Entry>,
+    next_id: TermId,
+    lanes: Vec<ArbiterHandle>,
+    executor: Executor,
+    limits: Limits,
+    recovering: BTreeSet<TermId>,
+    ready: Option<oneshot::Sender<()>>,
+}
+
+/// What is known of a terminal beyond its record.
+#[derive(Default)]
+struct Entry {
+    descriptors: Descriptors,
+    actor: Option<Addr<Terminal>>,
+    seen: ActorSeen,
+    /// A step or a write of its record is under way.
+    busy: bool,
+    /// Those whose change of the record is to be written before anything else is done.
+    writers: Vec<oneshot::Sender<Result<(), ExecuteError>>>,
+    /// Those who asked for its creation.
+    creators: Vec<oneshot::Sender<Result<Created, CreateError>>>,
+    /// Those who wait for its end or removal.
+    mourners: Vec<oneshot::Sender<()>>,
+}
+
+impl Supervisor {
+    /// One that reconciles when its context starts.
+    pub fn new(parts: SupervisorParts) -> Self {
+        let recovering: BTreeSet<TermId> = parts.records.keys().chain(parts.terminals.keys()).copied().collect();
+        let entry = |(id, descriptors)| (id, Entry { descriptors, ..Entry::default() });
+        Self {
+            records: parts.records,
+            entries: parts.terminals.into_iter().map(entry).collect(),
+            next_id: parts.next_id,
+            lanes: parts.lanes,
+            executor: parts.executor,
+            limits: parts.limits,
+            recovering,
+            ready: Some(parts.ready),
+        }
+    }
+
+    fn observe(&mut self, id: TermId) -> Observed {
+        let Some(entry) = self.entries.get_mut(&id) else { return Observed::NOTHING };
+        match entry.actor {
+            None => entry.descriptors.observe(),
+            Some(_) => Observed {
+                master: entry.descriptors.master.is_some(),
+                pidfd: entry.descriptors.pidfd.is_some(),
+                process: Process::Running,
+                actor: Some(entry.seen),
+            },
+        }
+    }
+
+    /// Plans for one terminal and begins what there is to do.
+    fn reconcile(&mut self, id: TermId, ctx: &mut Context<Self>) {
+        if self.entries.get(&id).is_some_and(|entry| entry.busy) {
+            return;
+        }
+        if self.entries.get(&id).is_some_and(|entry| !entry.writers.is_empty()) {
+            return self.write(id, ctx);
+        }
+        let seen = self.observe(id);
+        match plan_one(self.records.get(&id), &seen) {
+            Some(step) => self.begin(id, step, ctx),
+            None => self.settled(id),
+        }
+    }
+
+    fn begin(&mut self, id: TermId, step: Step, ctx: &mut Context<Self>) {
+        tracing::debug!(%id, ?step, "reconciling");
+        let record = self.records.get(&id).cloned();
+        let entry = self.entries.entry(id).or_default();
+        entry.busy = true;
+        if effects(step).contains(&Effect::StopActor)
+            && let Some(actor) = entry.actor.take()
+        {
+            // Once in an actor's life.
+            actor.do_send(Stop);
+        }
+        let (executor, descriptors) = (self.executor.clone(), entry.descriptors.clone());
+        let work = async move { executor.step(id, record, descriptors, step).await };
+        ctx.spawn(work.into_actor(self).map(move |done, supervisor, ctx| supervisor.finish(id, step, done, ctx)));
+    }
+
+    fn finish(&mut self, id: TermId, step: Step, done: Done, ctx: &mut Context<Self>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.busy = false;
+        entry.descriptors = done.descriptors;
+        self.merge_record(id, done.record);
+        match done.result {
+            Ok(()) => {
+                for effect in effects(step) {
+                    self.apply_to_actor(id, effect, ctx);
+                }
+                self.reconcile(id, ctx);
+            }
+            Err(ExecuteError::Spawn(error)) => {
+                tracing::warn!(%id, %error, "a terminal could not be started");
+                self.abandon(id, &error.to_string(), ctx);
+            }
+            Err(error) => {
+                tracing::error!(%id, ?step, error = &error as &dyn std::error::Error, "a step failed and will be tried again");
+                ctx.run_later(RETRY, move |supervisor, ctx| supervisor.reconcile(id, ctx));
+            }
+        }
+    }
+
+    /// Takes a step's record over, except for what was asked meanwhile.
+    fn merge_record(&mut self, id: TermId, done: Option<Record>) {
+        match (done, self.records.get_mut(&id)) {
+            (Some(done), Some(record)) if record.state != State::Removing => record.state = done.state,
+            (Some(_), Some(_) | None) => {}
+            (None, _) => _ = self.records.remove(&id),
+        }
+    }
+
+    /// A creation that failed is forgotten; who asked for it is told why.
+    fn abandon(&mut self, id: TermId, why: &str, ctx: &mut Context<Self>) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            for creator in entry.creators.drain(..) {
+                let _ = creator.send(Err(CreateError::Failed(why.to_owned())));
+            }
+        }
+        if let Some(record) = self.records.get_mut(&id) {
+            record.state = State::Removing;
+        }
+        self.reconcile(id, ctx);
+    }
+
+    fn apply_to_actor(&mut self, id: TermId, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::StartActor => self.start_actor(id, ctx),
+            Effect::TellActor(exit) => {
+                if let Some(actor) = self.entries.get(&id).and_then(|entry| entry.actor.as_ref()) {
+                    // Once in a child's life.
+                    actor.do_send(Buried(exit));
+                }
+            }
+            Effect::SendHangup => {
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.seen.hung_up = true;
+                }
+                ctx.run_later(self.limits.kill_grace, move |supervisor, ctx| supervisor.kill_if_live(id, ctx));
+            }
+            Effect::Record(_)
+            | Effect::Delete
+            | Effect::Release
+            | Effect::OpenPty
+            | Effect::SpawnHeld
+            | Effect::StorePidfd
+            | Effect::Continue
+            | Effect::StopActor => {}
+        }
+    }
+
+    fn start_actor(&mut self, id: TermId, ctx: &mut Context<Self>) {
+        let (Some(record), Some(entry)) = (self.records.get(&id), self.entries.get_mut(&id)) else { return };
+        let held = (entry.descriptors.master.clone(), entry.descriptors.pidfd.clone());
+        let course = match (record.state, held) {
+            (State::Live | State::Creating, (Some(master), Some(pidfd))) => Course::Live(Held { master, pidfd }),
+            (State::Live | State::Creating, (Some(master), None)) => Course::Orphaned(master),
+            (State::Exited(exit), _) => Course::Ended(Some(exit)),
+            (State::Live | State::Creating | State::Lost | State::Removing, _) => Course::Ended(None),
+        };
+        let start = Start {
+            id,
+            size: record.size,
+            offset: record.offset,
+            course,
+            supervisor: ctx.address().recipient(),
+            gone: ctx.address().recipient(),
+        };
+        let lane = &self.lanes[id.0 as usize % self.lanes.len()];
+        entry.seen = ActorSeen::default();
+        entry.actor = Some(Terminal::start_in_arbiter(lane, move |_| Terminal::new(start)));
+    }
+
+    fn kill_if_live(&mut self, id: TermId, ctx: &mut Context<Self>) {
+        let live = self.records.get(&id).is_some_and(|record| record.state == State::Live);
+        if let (true, Some(entry)) = (live, self.entries.get(&id)) {
+            let (executor, descriptors) = (self.executor.clone(), entry.descriptors.clone());
+            ctx.spawn(async move { _ = executor.signal(id, descriptors, Signal::KILL).await }.into_actor(self));
+        }
+    }
+
+    /// Nothing is left to do for this terminal: those who waited for that are told.
+    fn settled(&mut self, id: TermId) {
+        let record = self.records.get(&id);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            if let Some(record) = record.filter(|record| record.state != State::Creating) {
+                for creator in entry.creators.drain(..) {
+                    let _ = creator.send(Ok(Created { id, name: record.name.clone() }));
+                }
+            }
+            if record.is_none_or(|record| record.state != State::Live) {
+                entry.mourners.drain(..).for_each(|mourner| _ = mourner.send(()));
+            }
+        }
+        if record.is_none() {
+            self.entries.remove(&id);
+        }
+        self.recovering.remove(&id);
+        if self.recovering.is_empty()
+            && let Some(ready) = self.ready.take()
+        {
+            let _ = ready.send(());
+        }
+    }
+
+    /// Has a changed record written, once no step of the terminal is under way, and then plans anew.
+    fn changed(&mut self, id: TermId, ctx: &mut Context<Self>) -> oneshot::Receiver<Result<(), ExecuteError>> {
+        let (reply, written) = oneshot::channel();
+        self.entries.entry(id).or_default().writers.push(reply);
+        self.reconcile(id, ctx);
+        written
+    }
+
+    fn write(&mut self, id: TermId, ctx: &mut Context<Self>) {
+        let (Some(record), Some(entry)) = (self.records.get(&id).cloned(), self.entries.get_mut(&id)) else { return };
+        entry.busy = true;
+        let mut writers = std::mem::take(&mut entry.writers);
+        let executor = self.executor.clone();
+        let write = async move { executor.put(record).await.result };
+        ctx.spawn(write.into_actor(self).map(move |result, supervisor, ctx| {
+            if let Some(entry) = supervisor.entries.get_mut(&id) {
+                entry.busy = false;
+            }
+            let failed = result.is_err();
+            if let Some(first) = writers.pop() {
+                let _ = first.send(result);
+            }
+            if !failed {
+                writers.into_iter().for_each(|writer| _ = writer.send(Ok(())));
+            }
+            supervisor.reconcile(id, ctx);
+        }));
+    }
+
+    fn select(&self, selector: &Selector) -> Result<TermId, NoSuchTerm> {
+        let found = match selector {
+            Selector::Id(id) => self.records.get(id).map(|record| record.id),
+            Selector::Name(name) => self.by_name(name),
+        };
+        found.ok_or_else(|| NoSuchTerm { selector: selector.clone(), hint: self.hint(selector) })
+    }
+
+    fn by_name(&self, name: &str) -> Option<TermId> {
+        let mut records = self.records.values().filter(|record| record.state != State::Removing);
+        records.find(|record| record.name.as_str() == name).map(|record| record.id)
+    }
+
+    fn hint(&self, selector: &Selector) -> String {
+        let Selector::Name(wanted) = selector else { return String::new() };
+        let names = self.records.values().map(|record| record.name.as_str());
+        let close = names.map(|name| (distance(name, wanted), name)).min();
+        match close {
+            Some((distance, name)) if distance <= 1 + wanted.len() / 4 => format!(" (did you mean {name}?)"),
+            _ => String::new(),
+        }
+    }
+
+    fn new_record(&mut self, create: &Create) -> Result<Record, CreateError> {
+        if self.records.len() >= self.limits.terms_max {
+            return Err(CreateError::TooMany { max: self.limits.terms_max });
+        }
+        let argv = if create.argv.is_empty() { vec![default_shell()] } else { create.argv.clone() };
+        check_command(&argv, &create.env)?;
+        let id = self.next_id;
+        let name = match &create.name {
+            Some(name) if self.by_name(name.as_str()).is_some() => return Err(CreateError::NameTaken(name.clone())),
+            Some(name) => name.clone(),
+            None => self.generated_name(&argv[0], id),
+        };
+        self.next_id = TermId(id.0 + 1);
+        Ok(Record {
+            id,
+            name,
+            argv,
+            cwd: create.cwd.clone().unwrap_or_else(spawn::default_cwd),
+            env: create.env.clone(),
+            size: create.size,
+            restart: create.restart,
+            created_ms: now_ms(),
+            token: create.token,
+            state: State::Creating,
+            ending: false,
+            offset: 0,
+        })
+    }
+
+    /// The program's name and the id: `bash-7`.
+    fn generated_name(&self, program: &str, id: TermId) -> Name {
+        let base: String = program.rsplit('/').next().unwrap_or_default().chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(40).collect();
+        let base = base.trim_start_matches('-');
+        let base = if base.is_empty() { "term" } else { base };
+        let names = (0..).map(|n| if n == 0 { format!("{base}-{id}") } else { format!("{base}-{id}-{n}") });
+        let free = names.filter(|name| self.by_name(name).is_none()).find_map(|name| name.parse().ok());
+        free.expect("only finitely many names are taken")
+    }
+
+    /// The terminal that an earlier asking with the same token, or the same name where that is allowed, made.
+    fn already_created(&self, create: &Create) -> Option<TermId> {
+        let same_token = |record: &&Record| create.token != 0 && record.token == create.token && record.state != State::Removing;
+        let by_token = self.records.values().find(same_token).map(|record| record.id);
+        by_token.or_else(|| create.name.as_ref().filter(|_| create.if_absent).and_then(|name| self.by_name(name.as_str())))
+    }
+}
+
+fn check_command(argv: &[String], env: &[(String, String)]) -> Result<(), CreateError> {
+    let texts = || argv.iter().chain(env.iter().flat_map(|(key, value)| [key, value]));
+    if texts().any(|text| text.contains('\0')) {
+        return Err(CreateError::BadCommand("arguments and environment may not contain a NUL byte".to_owned()));
+    }
+    if env.iter().any(|(key, _)| key.is_empty() || key.contains('=')) {
+        return Err(CreateError::BadCommand("an environment variable needs a name without =".to_owned()));
+    }
+    let bytes: usize = texts().map(|text| text.len() + 1).sum();
+    if bytes > COMMAND_BYTES_MAX {
+        return Err(CreateError::BadCommand(format!("arguments and environment are {bytes} bytes; at most {COMMAND_BYTES_MAX} are allowed")));
+    }
+    Ok(())
+}
+
+fn default_shell() -> String {
+    std::env::var("SHELL").ok().filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".to_owned())
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = corner + usize::from(from != *to);
+            corner = row[j + 1];
+            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // Every live terminal may report its end, and every actor its own, without waiting for a place.
+        ctx.set_mailbox_capacity(1024);
+        let ids: Vec<TermId> = self.recovering.iter().copied().collect();
+        for id in ids {
+            self.reconcile(id, ctx);
+        }
+        if self.recovering.is_empty()
+            && let Some(ready) = self.ready.take()
+        {
+            let _ = ready.send(());
+        }
+    }
+}
+
+impl Handler<Drained> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Drained { id, exit, offset }: Drained, ctx: &mut Self::Context) {
+        if let (Some(entry), Some(record)) = (self.entries.get_mut(&id), self.records.get_mut(&id)) {
+            entry.seen.drained = Some(exit);
+            record.offset = offset;
+        }
+        self.reconcile(id, ctx);
+    }
+}
+
+impl Handler<Gone> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Gone(id): Gone, ctx: &mut Self::Context) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.actor.as_ref().is_some_and(|actor| !actor.connected()) {
+            tracing::error!(%id, "a terminal's actor died and is started again");
+            entry.actor = None;
+            entry.seen = ActorSeen::default();
+            ctx.run_later(RETRY, move |supervisor, ctx| supervisor.reconcile(id, ctx));
+        }
+    }
+}
+
+impl Handler<Create> for Supervisor {
+    type Result = ResponseFuture<Result<Created, CreateError>>;
+
+    fn handle(&mut self, create: Create, ctx: &mut Self::Context) -> Self::Result {
+        let (reply, answer) = oneshot::channel();
+        if let Some(id) = self.already_created(&create) {
+            self.entries.entry(id).or_default().creators.push(reply);
+            self.reconcile(id, ctx);
+        } else {
+            let record = match self.new_record(&create) {
+                Ok(record) => record,
+                Err(error) => return Box::pin(async { Err(error) }),
+            };
+            let id = record.id;
+            self.records.insert(id, record);
+            self.entries.insert(id, Entry { creators: vec![reply], ..Entry::default() });
+            let intent = self.changed(id, ctx);
+            ctx.spawn(intent.into_actor(self).map(move |result, supervisor, ctx| {
+                if let Ok(Err(error)) = result {
+                    supervisor.abandon(id, &format!("the terminal cannot be recorded: {error}"), ctx);
+                }
+            }));
+        }
+        Box::pin(async { answer.await.unwrap_or_else(|_| Err(CreateError::Failed("the supervisor is ending".to_owned()))) })
+    }
+}
+
+impl Handler<Find> for Supervisor {
+    type Result = Result<Found, NoSuchTerm>;
+
+    fn handle(&mut self, Find(selector): Find, _: &mut Self::Context) -> Self::Result {
+        let id = self.select(&selector)?;
+        let terminal = self.entries.get(&id).and_then(|entry| entry.actor.clone());
+        Ok(Found { record: self.records[&id].clone(), terminal })
+    }
+}
+
+impl Handler<List> for Supervisor {
+    type Result = ResponseFuture<Vec<Listing>>;
+
+    fn handle(&mut self, _: List, _: &mut Self::Context) -> Self::Result {
+        let records = self.records.values().filter(|record| !matches!(record.state, State::Removing | State::Creating));
+        let listings: Vec<_> = records
+            .map(|record| {
+                let entry = self.entries.get(&record.id);
+                let pidfd = entry.and_then(|entry| entry.descriptors.pidfd.clone());
+                let actor = entry.and_then(|entry| entry.actor.clone());
+                let record = record.clone();
+                async move {
+                    let description = match actor {
+                        Some(actor) => timeout(DESCRIBE_PATIENCE, actor.send(Describe)).await.ok().and_then(Result::ok),
+                        None => None,
+                    };
+                    let live = pidfd.filter(|_| record.state == State::Live);
+                    let pid = live.and_then(|pidfd| adopt::pid_of(pidfd.as_fd())).map(|pid| pid.as_raw_nonzero().get() as u32);
+                    let recorded = Description { offset: record.offset, ..Description::default() };
+                    Listing { record, description: description.unwrap_or(recorded), pid }
+                }
+            })
+            .collect();
+        Box::pin(join_all(listings))
+    }
+}
+
+impl Handler<Kill> for Supervisor {
+    type Result = ResponseFuture<Result<(), KillError>>;
+
+    fn handle(&mut self, Kill { selector, signal }: Kill, ctx: &mut Self::Context) -> Self::Result {
+        let id = match self.select(&selector) {
+            Ok(id) => id,
+            Err(error) => return Box::pin(async { Err(error.into()) }),
+        };
+        let (Some(record), Some(entry)) = (self.records.get_mut(&id), self.entries.get(&id)) else {
+            return Box::pin(async { Err(NoSuchTerm { selector, hint: String::new() }.into()) });
+        };
+        let name = record.name.clone();
+        if !matches!(record.state, State::Live | State::Creating) {
+            return Box::pin(async { Err(KillError::Ended(name)) });
+        }
+        if let Some(number) = signal {
+            let Some(signal) = Signal::from_named_raw(number) else { return Box::pin(async move { Err(KillError::BadSignal(number)) }) };
+            let (executor, descriptors) = (self.executor.clone(), entry.descriptors.clone());
+            return Box::pin(async move { executor.signal(id, descriptors, signal).await.result.map_err(|error| KillError::Failed(name, error)) });
+        }
+        record.ending = true;
+        let answer = self.changed(id, ctx);
+        Box::pin(async move { answer.await.unwrap_or(Err(ExecuteError::Gone)).map_err(|error| KillError::Failed(name, error)) })
+    }
+}
+
+impl Handler<Remove> for Supervisor {
+    type Result = ResponseFuture<Result<(), RemoveError>>;
+
+    fn handle(&mut self, Remove(selector): Remove, ctx: &mut Self::Context) -> Self::Result {
+        let id = match self.select(&selector) {
+            Ok(id) => id,
+            Err(error) => return Box::pin(async { Err(error.into()) }),
+        };
+        let (Some(record), Some(entry)) = (self.records.get_mut(&id), self.entries.get_mut(&id)) else {
+            return Box::pin(async { Err(NoSuchTerm { selector, hint: String::new() }.into()) });
+        };
+        let name = record.name.clone();
+        if matches!(record.state, State::Live | State::Creating) {
+            return Box::pin(async { Err(RemoveError::Live(name)) });
+        }
+        record.state = State::Removing;
+        let (gone, removed) = oneshot::channel();
+        entry.mourners.push(gone);
+        let answer = self.changed(id, ctx);
+        Box::pin(async move {
+            answer.await.unwrap_or(Err(ExecuteError::Gone)).map_err(|error| RemoveError::Failed(name, error))?;
+            let _ = removed.await;
+            Ok(())
+        })
+    }
+}
+
+impl Handler<EndAll> for Supervisor {
+    type Result = ResponseFuture<usize>;
+
+    fn handle(&mut self, _: EndAll, ctx: &mut Self::Context) -> Self::Result {
+        let live: Vec<TermId> = self.records.values().filter(|record| record.state == State::Live).map(|record| record.id).collect();
+        let mut ends = Vec::new();
+        for id in live {
+            if let (Some(record), Some(entry)) = (self.records.get_mut(&id), self.entries.get_mut(&id)) {
+                record.ending = true;
+                let (reply, end) = oneshot::channel();
+                entry.mourners.push(reply);
+                ends.push(end);
+            }
+            let _ = self.changed(id, ctx);
+        }
+        let patience = self.limits.kill_grace + END_ALL_SLACK;
+        Box::pin(async move {
+            let deadline = sleep(patience);
+            tokio::pin!(deadline);
+            let mut left = ends.len();
+            for end in ends {
+                tokio::select! {
+                    _ = end => left -= 1,
+                    () = &mut deadline => return left,
+                }
+            }
+            left
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distance_counts_edits() {
+        assert_eq!(distance("build", "build"), 0);
+        assert_eq!(distance("biuld", "build"), 2);
+        assert_eq!(distance("", "abc"), 3);
+    }
+}

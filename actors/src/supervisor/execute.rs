@@ -1,0 +1,246 @@
+//! Doing what was planned: the effects on disk, descriptors and processes, one after the other on a thread of their own.
+//!
+//! ```text
+//!   supervisor actor ──Job──► executor thread: Record, OpenPty, SpawnHeld, … in plan's order ──Done──► supervisor actor: actors' effects
+//! ```
+//!
+//! **Invariants.** One thread does all of it, so no two spawns overlap (`openpty` marks its descriptors close-on-exec only after the
+//! fact), and no actor's thread waits for a disk or a fork. Effects on actors are the supervisor's to do, in the same order.
+
+use std::{
+    ffi::OsString,
+    os::fd::AsFd,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use rustix::process::Signal;
+use tokio::sync::oneshot;
+
+use super::{
+    custody::{Custody, Tag},
+    inventory::Descriptors,
+    manifest::{Manifest, ManifestError, Record},
+    plan::{Effect, Step, effects},
+};
+use crate::{
+    TermId,
+    pty::{
+        adopt,
+        launch::FileLimits,
+        spawn::{self, Command, Pty, SpawnError},
+    },
+};
+
+/// Why a step was not done to its end. What was done of it is repaired by the next plan.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The child could not be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// The record could not be written.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The executor's thread is gone.
+    #[error("the executor has ended")]
+    Gone,
+}
+
+/// What every child is given.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The supervisor's socket, for `KAVAL_SOCKET`.
+    pub socket: PathBuf,
+    /// The open-file limits that the supervisor was started with.
+    pub limits: FileLimits,
+}
+
+/// A step to do for one terminal.
+#[derive(Debug)]
+struct Job {
+    id: TermId,
+    record: Option<Record>,
+    descriptors: Descriptors,
+    task: Task,
+    reply: oneshot::Sender<Done>,
+}
+
+#[derive(Debug)]
+enum Task {
+    Step(Step),
+    Put,
+    Signal(Signal),
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub struct Done {
+    /// The record as it now is; `None` if there is none.
+    pub record: Option<Record>,
+    /// What is now held.
+    pub descriptors: Descriptors,
+    /// Whether it was done to its end.
+    pub result: Result<(), ExecuteError>,
+}
+
+/// A handle to the executor's thread.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Executor {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn start(manifest: Manifest, custody: Box<dyn Custody>, surroundings: Surroundings) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let worker = Worker { manifest, custody, surroundings };
+        thread::Builder::new().name("kaval-executor".into()).spawn(move || {
+            for job in queue {
+                worker.run(job);
+            }
+        })?;
+        Ok(Self { jobs })
+    }
+
+    /// Does the effects of `step` that are not on actors.
+    pub async fn step(&self, id: TermId, record: Option<Record>, descriptors: Descriptors, step: Step) -> Done {
+        self.ask(id, record, descriptors, Task::Step(step)).await
+    }
+
+    /// Writes a record; on disk when done.
+    pub async fn put(&self, record: Record) -> Done {
+        self.ask(record.id, Some(record), Descriptors::default(), Task::Put).await
+    }
+
+    /// Sends a signal to all that runs in a terminal.
+    pub async fn signal(&self, id: TermId, descriptors: Descriptors, signal: Signal) -> Done {
+        self.ask(id, None, descriptors, Task::Signal(signal)).await
+    }
+
+    async fn ask(&self, id: TermId, record: Option<Record>, descriptors: Descriptors, task: Task) -> Done {
+        let (reply, answer) = oneshot::channel();
+        let gone = Done { record: record.clone(), descriptors: descriptors.clone(), result: Err(ExecuteError::Gone) };
+        if self.jobs.send(Job { id, record, descriptors, task, reply }).is_err() {
+            return gone;
+        }
+        answer.await.unwrap_or(gone)
+    }
+}
+
+struct Worker {
+    manifest: Manifest,
+    custody: Box<dyn Custody>,
+    surroundings: Surroundings,
+}
+
+/// What effects of one job work on.
+struct Progress {
+    id: TermId,
+    record: Option<Record>,
+    descriptors: Descriptors,
+    pty: Option<Pty>,
+}
+
+impl Worker {
+    fn run(&self, job: Job) {
+        let mut progress = Progress { id: job.id, record: job.record, descriptors: job.descriptors, pty: None };
+        let result = match job.task {
+            Task::Step(step) => effects(step).into_iter().try_for_each(|effect| self.apply(effect, &mut progress)),
+            Task::Put => progress.record.as_ref().map_or(Ok(()), |record| self.manifest.put(record)).map_err(ExecuteError::from),
+            Task::Signal(signal) => {
+                signal_all(&progress.descriptors, signal);
+                Ok(())
+            }
+        };
+        let _ = job.reply.send(Done { record: progress.record, descriptors: progress.descriptors, result });
+    }
+
+    fn apply(&self, effect: Effect, on: &mut Progress) -> Result<(), ExecuteError> {
+        match effect {
+            Effect::Record(state) => {
+                if let Some(record) = &mut on.record {
+                    record.state = state;
+                    self.manifest.put(record)?;
+                }
+            }
+            Effect::Delete => {
+                if let Some(record) = on.record.take() {
+                    self.manifest.delete(record.id)?;
+                }
+            }
+            Effect::Release => self.release(on),
+            Effect::OpenPty => self.open_pty(on)?,
+            Effect::SpawnHeld => self.spawn_held(on)?,
+            Effect::StorePidfd => self.store_pidfd(on),
+            Effect::Continue => {
+                if let Some(pidfd) = &on.descriptors.pidfd
+                    && let Err(error) = spawn::release(pidfd.as_fd())
+                {
+                    tracing::warn!(%error, "the child ended before it was let go");
+                }
+            }
+            Effect::SendHangup => signal_all(&on.descriptors, Signal::HUP),
+            Effect::StartActor | Effect::TellActor(_) | Effect::StopActor => {}
+        }
+        Ok(())
+    }
+
+    fn release(&self, on: &mut Progress) {
+        on.descriptors = Descriptors::default();
+        for tag in [Tag::Master(on.id), Tag::Pidfd(on.id)] {
+            warn_custody("drop", tag, self.custody.remove(&tag.to_string()));
+        }
+    }
+
+    fn open_pty(&self, on: &mut Progress) -> Result<(), ExecuteError> {
+        let Some(record) = &on.record else { return Ok(()) };
+        let pty = Pty::open(record.size)?;
+        let tag = Tag::Master(record.id);
+        let held = self.custody.store(&tag.to_string(), pty.master().as_fd()).and_then(|()| self.custody.settle());
+        warn_custody("keep", tag, held);
+        on.pty = Some(pty);
+        Ok(())
+    }
+
+    fn spawn_held(&self, on: &mut Progress) -> Result<(), ExecuteError> {
+        let (Some(record), Some(pty)) = (&on.record, on.pty.take()) else { return Ok(()) };
+        let command = self.command(record);
+        command.check()?;
+        let (master, held) = pty.spawn_held(&command, self.surroundings.limits)?;
+        on.descriptors = Descriptors { master: Some(Arc::new(master)), pidfd: Some(Arc::new(held.pidfd)), pidfd_stored: false };
+        Ok(())
+    }
+
+    fn store_pidfd(&self, on: &mut Progress) {
+        if let (Some(record), Some(pidfd), false) = (&on.record, &on.descriptors.pidfd, on.descriptors.pidfd_stored) {
+            let tag = Tag::Pidfd(record.id);
+            warn_custody("keep", tag, self.custody.store(&tag.to_string(), pidfd.as_fd()).and_then(|()| self.custody.settle()));
+            on.descriptors.pidfd_stored = true;
+        }
+    }
+
+    fn command(&self, record: &Record) -> Command {
+        let socket = self.surroundings.socket.to_string_lossy();
+        let id = record.id.to_string();
+        let own = [("KAVAL_SOCKET", &*socket), ("KAVAL_TERM_ID", &id), ("KAVAL_TERM_NAME", record.name.as_str())];
+        let inherited = std::env::vars_os().collect::<Vec<(OsString, OsString)>>().into_iter();
+        Command { argv: record.argv.clone(), cwd: record.cwd.clone(), env: spawn::environment(inherited, &own, &record.env) }
+    }
+}
+
+fn signal_all(descriptors: &Descriptors, signal: Signal) {
+    if let Some(pidfd) = &descriptors.pidfd {
+        adopt::signal_session(pidfd.as_fd(), signal);
+    }
+}
+
+/// A custodian that cannot be reached costs durability, not the terminal.
+fn warn_custody(what: &str, tag: Tag, result: std::io::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(%tag, %error, "the keeper could not {what} a descriptor: this terminal would not survive the supervisor");
+    }
+}

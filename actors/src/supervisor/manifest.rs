@@ -1,0 +1,223 @@
+//! What should be: a record for each terminal, on disk.
+//!
+//! **Invariants.** An id is given once: the next one is stored together with the record that took the last. A record of a newer format is
+//! refused, not guessed at.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Name, Size, TermId,
+    log::store::{Store, StoreError, Tree},
+    pty::Exit,
+};
+
+const TREE: &str = "manifest";
+const FORMAT_KEY: &[u8] = b"format";
+const NEXT_ID_KEY: &[u8] = b"next-id";
+const RECORD_PREFIX: &[u8] = b"term/";
+const FORMAT: u32 = 1;
+
+/// What is known of one terminal, and what is wanted of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its id.
+    pub id: TermId,
+    /// Its name.
+    pub name: Name,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Where it started.
+    pub cwd: PathBuf,
+    /// What its environment has beyond the supervisor's.
+    pub env: Vec<(String, String)>,
+    /// Its size when created.
+    pub size: Size,
+    /// Whether its child is started again.
+    pub restart: Restart,
+    /// When it was created, milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// Chosen by who asked for it, so that asking again finds it.
+    pub token: u64,
+    /// Where it stands.
+    pub state: State,
+    /// Whether it has been asked to end.
+    pub ending: bool,
+    /// Where its output stood when this was written.
+    pub offset: u64,
+}
+
+/// Whether a child that ended is started again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// It is not.
+    #[default]
+    Never,
+}
+
+/// Where a terminal stands, as recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It is to be: its command has not run yet.
+    Creating,
+    /// Its command runs, or has ended without that being known yet.
+    Live,
+    /// Its command has ended and all its output is in the journal.
+    Exited(Exit),
+    /// Its PTY is gone and took the end with it.
+    Lost,
+    /// It is to be forgotten.
+    Removing,
+}
+
+/// Why the manifest cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The database.
+    #[error("the manifest cannot be read or written")]
+    Store(#[from] StoreError),
+    /// Another version wrote it.
+    #[error("the manifest has format {found}; this version reads format {FORMAT}")]
+    Format {
+        /// As found.
+        found: u32,
+    },
+    /// A record does not decode.
+    #[error("the manifest's record {key:?} does not decode")]
+    Record {
+        /// Its key.
+        key: String,
+        /// Why.
+        #[source]
+        source: rmp_serde::decode::Error,
+    },
+}
+
+/// The manifest on disk. Blocking: used on the executor's thread only.
+#[derive(Debug)]
+pub struct Manifest {
+    tree: Tree,
+}
+
+impl Manifest {
+    /// Opens the manifest, or begins one.
+    ///
+    /// # Errors
+    /// [`ManifestError::Store`], [`ManifestError::Format`].
+    pub fn open(store: &Store) -> Result<Self, ManifestError> {
+        let tree = store.tree(TREE)?;
+        let format = tree.get(FORMAT_KEY)?.map(|bytes| number(&bytes));
+        match format {
+            Some(FORMAT) => {}
+            Some(found) => return Err(ManifestError::Format { found }),
+            None => {
+                tree.write([(FORMAT_KEY, Some(FORMAT.to_be_bytes().to_vec()))])?;
+                tree.flush()?;
+            }
+        }
+        Ok(Self { tree })
+    }
+
+    /// Every record.
+    ///
+    /// # Errors
+    /// [`ManifestError::Store`], [`ManifestError::Record`].
+    pub fn load(&self) -> Result<BTreeMap<TermId, Record>, ManifestError> {
+        let entries = self.tree.scan(RECORD_PREFIX)?;
+        let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let record: Record = rmp_serde::from_slice(&value)
+                .map_err(|source| ManifestError::Record { key: String::from_utf8_lossy(&key).into_owned(), source })?;
+            Ok((record.id, record))
+        };
+        entries.into_iter().map(decode).collect()
+    }
+
+    /// The first id that was never given.
+    ///
+    /// # Errors
+    /// [`ManifestError::Store`].
+    pub fn next_id(&self) -> Result<TermId, ManifestError> {
+        Ok(TermId(self.tree.get(NEXT_ID_KEY)?.map_or(1, |bytes| number(&bytes))))
+    }
+
+    /// Puts a record, on disk when this returns.
+    ///
+    /// # Errors
+    /// [`ManifestError::Store`].
+    pub fn put(&self, record: &Record) -> Result<(), ManifestError> {
+        let value = rmp_serde::to_vec_named(record).expect("a record holds nothing that msgpack cannot");
+        let next = self.next_id()?.0.max(record.id.0 + 1);
+        let key = key(record.id);
+        self.tree.write([(&key[..], Some(value)), (NEXT_ID_KEY, Some(next.to_be_bytes().to_vec()))])?;
+        Ok(self.tree.flush()?)
+    }
+
+    /// Forgets a record, on disk when this returns.
+    ///
+    /// # Errors
+    /// [`ManifestError::Store`].
+    pub fn delete(&self, id: TermId) -> Result<(), ManifestError> {
+        self.tree.write([(&key(id)[..], None)])?;
+        Ok(self.tree.flush()?)
+    }
+}
+
+fn key(id: TermId) -> Vec<u8> {
+    [RECORD_PREFIX, format!("{:010}", id.0).as_bytes()].concat()
+}
+
+fn number(bytes: &[u8]) -> u32 {
+    bytes.try_into().map_or(0, u32::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: u32, state: State) -> Record {
+        Record {
+            id: TermId(id),
+            name: format!("t{id}").parse().unwrap(),
+            argv: vec!["sh".into()],
+            cwd: "/".into(),
+            env: vec![("A".into(), "b".into())],
+            size: Size::DEFAULT,
+            restart: Restart::Never,
+            created_ms: 1,
+            token: 2,
+            state,
+            ending: false,
+            offset: 3,
+        }
+    }
+
+    #[test]
+    fn records_come_back_and_an_id_is_never_given_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = [record(1, State::Exited(Exit::Code(3))), record(2, State::Live)];
+        {
+            let manifest = Manifest::open(&Store::open(dir.path()).unwrap()).unwrap();
+            assert_eq!(manifest.next_id().unwrap(), TermId(1));
+            kept.iter().for_each(|record| manifest.put(record).unwrap());
+            manifest.put(&record(7, State::Creating)).unwrap();
+            manifest.delete(TermId(7)).unwrap();
+        }
+        let manifest = Manifest::open(&Store::open(dir.path()).unwrap()).unwrap();
+        assert_eq!(manifest.load().unwrap().into_values().collect::<Vec<_>>(), kept);
+        assert_eq!(manifest.next_id().unwrap(), TermId(8));
+    }
+
+    #[test]
+    fn another_format_and_a_broken_record_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let manifest = Manifest::open(&store).unwrap();
+        manifest.tree.write([(&key(TermId(5))[..], Some(vec![0xc1]))]).unwrap();
+        assert!(matches!(manifest.load(), Err(ManifestError::Record { key, .. }) if key == "term/0000000005"));
+        manifest.tree.write([(FORMAT_KEY, Some(2u32.to_be_bytes().to_vec()))]).unwrap();
+        assert!(matches!(Manifest::open(&store), Err(ManifestError::Format { found: 2 })));
+    }
+}

@@ -1,0 +1,26 @@
+//! The supervisor: owns the set of terminals, and brings what runs in line with what should.
+//!
+//! ```text
+//!                          ┌─────────────── supervisor actor ───────────────┐
+//!   Create, Kill, Remove ──►  records  ──► plan(desired, observed) ─► steps ─► executor thread: disk, PTYs, custody
+//!   Drained, Gone ─────────►  what is seen                            └─────► terminal actors, on their lanes
+//! ```
+//!
+//! **Invariants.** Creation, adoption, exit, kill and removal are all the same thing: a record or an observation changes, and
+//! the plan is made again. At most one step a terminal is under way.
+
+mod actor;
+pub mod custody;
+pub mod execute;
+pub mod inventory;
+pub mod manifest;
+mod messages;
+pub mod plan;
+
+pub use self::{
+    actor::{Limits, Supervisor, SupervisorParts},
+    custody::{Custody, NoCustody},
+    messages::{
+        Create, CreateError, Created, EndAll, Find, Found, Kill, KillError, List, Listing, NoSuchTerm, Remove, RemoveError, Selector,
+    },
+};

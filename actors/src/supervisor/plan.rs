@@ -1,0 +1,358 @@
+//! What to do so that what runs is what should run. Pure, and total over every combination of record, descriptors and process.
+//!
+//! ```text
+//!              plan                          effects
+//! (desired, observed) ──► [Step] ──each──► [Effect] ──► execute, one after the other
+//! ```
+//!
+//! | record | PTY held | process | actor | step |
+//! |---|---|---|---|---|
+//! | none | any descriptor | | | `Discard` |
+//! | creating | yes | held or running | no | `Launch` |
+//! | creating | otherwise | | no | `Spawn` |
+//! | live | yes | held | no | `Launch` |
+//! | live | yes | running, ended, unknown | no | `Adopt` |
+//! | live | no | | no | `Lose` |
+//! | live | | drained | yes | `Bury` |
+//! | live, to end | yes | running | yes, not told | `Hangup` |
+//! | exited, lost | some | | | `Discard` |
+//! | exited, lost | | | no | `Recall` |
+//! | removing | | | | `Forget` |
+//!
+//! **Invariants.** Applying a plan and planning again gives nothing, until something new is observed. A cut between any two effects
+//! leaves a state from which the next plan reaches the same end. The command of a creation runs exactly once: it is released only
+//! after `live` is on disk, and `creating` means that it never was.
+
+use std::collections::BTreeMap;
+
+use super::manifest::{Record, State};
+use crate::{TermId, pty::Exit};
+
+/// What is seen of one terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observed {
+    /// Its PTY's master is held.
+    pub master: bool,
+    /// Its child's pidfd is held.
+    pub pidfd: bool,
+    /// Its child.
+    pub process: Process,
+    /// Its actor, if it runs.
+    pub actor: Option<ActorSeen>,
+}
+
+/// A terminal's child, as seen through its pidfd or its PTY's session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    /// There is none to be seen.
+    None,
+    /// The launcher waits to be released.
+    Held,
+    /// It runs.
+    Running,
+    /// It has ended.
+    Ended,
+}
+
+/// What is known of a terminal's actor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ActorSeen {
+    /// It has said that the child ended, so, and that its output is drained.
+    pub drained: Option<Exit>,
+    /// The child has been told to hang up.
+    pub hung_up: bool,
+}
+
+impl Observed {
+    /// Nothing at all.
+    pub const NOTHING: Self = Self { master: false, pidfd: false, process: Process::None, actor: None };
+
+    fn holds_any(&self) -> bool {
+        self.master || self.pidfd
+    }
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Make the PTY and the child.
+    Spawn,
+    /// The held child is there: record it as live and let it go.
+    Launch,
+    /// Take over the PTY and the child of a supervisor before this one, or of an actor that died.
+    Adopt,
+    /// Record the child's end.
+    Bury(Exit),
+    /// Record that the PTY is gone.
+    Lose,
+    /// Start an actor for what is left of an ended terminal: its history.
+    Recall,
+    /// Hang the terminal up.
+    Hangup,
+    /// Drop descriptors that nothing needs.
+    Discard,
+    /// Drop the terminal and its record.
+    Forget,
+}
+
+/// What a step consists of, in the order in which it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Write the record with this state; on disk when done.
+    Record(State),
+    /// Delete the record; gone from disk when done.
+    Delete,
+    /// Drop what the custodian and this process hold.
+    Release,
+    /// Open a PTY and have the custodian hold its master; held when done.
+    OpenPty,
+    /// Start the held child on it.
+    SpawnHeld,
+    /// Have the custodian hold the child's pidfd; held when done.
+    StorePidfd,
+    /// Let the held child run its command.
+    Continue,
+    /// Send SIGHUP to its session.
+    SendHangup,
+    /// Start the actor.
+    StartActor,
+    /// Tell the actor that the end is on record.
+    TellActor(Exit),
+    /// Stop the actor, if it runs.
+    StopActor,
+}
+
+/// The steps for every terminal that is recorded or seen.
+pub fn plan(desired: &BTreeMap<TermId, Record>, observed: &BTreeMap<TermId, Observed>) -> Vec<(TermId, Step)> {
+    let ids = desired.keys().chain(observed.keys().filter(|id| !desired.contains_key(id)));
+    let step = |id: &TermId| Some((*id, plan_one(desired.get(id), observed.get(id).unwrap_or(&Observed::NOTHING))?));
+    ids.filter_map(step).collect()
+}
+
+/// The step for one terminal, if it needs one.
+pub fn plan_one(record: Option<&Record>, seen: &Observed) -> Option<Step> {
+    let Some(record) = record else { return seen.holds_any().then_some(Step::Discard) };
+    match record.state {
+        State::Removing => Some(Step::Forget),
+        State::Creating => match (seen.master, seen.process) {
+            (true, Process::Held | Process::Running) => Some(Step::Launch),
+            (true, Process::None | Process::Ended) | (false, _) => Some(Step::Spawn),
+        },
+        State::Live => match seen.actor {
+            Some(ActorSeen { drained: Some(exit), .. }) => Some(Step::Bury(exit)),
+            Some(ActorSeen { drained: None, hung_up }) => (record.ending && !hung_up).then_some(Step::Hangup),
+            None if !seen.master => Some(Step::Lose),
+            None if seen.process == Process::Held => Some(Step::Launch),
+            None => Some(Step::Adopt),
+        },
+        State::Exited(_) | State::Lost if seen.holds_any() => Some(Step::Discard),
+        State::Exited(_) | State::Lost => seen.actor.is_none().then_some(Step::Recall),
+    }
+}
+
+/// What `step` consists of. Everything before `Continue` can be done again or undone; nothing after it matters to the command.
+pub fn effects(step: Step) -> Vec<Effect> {
+    use Effect::{Continue, Delete, OpenPty, Record, Release, SendHangup, SpawnHeld, StartActor, StopActor, StorePidfd, TellActor};
+    match step {
+        Step::Spawn => vec![Release, OpenPty, SpawnHeld, StorePidfd, Record(State::Live), Continue, StartActor],
+        Step::Launch => vec![StorePidfd, Record(State::Live), Continue, StartActor],
+        Step::Adopt => vec![StorePidfd, StartActor],
+        Step::Bury(exit) => vec![Record(State::Exited(exit)), Release, TellActor(exit)],
+        Step::Lose => vec![Record(State::Lost), Release, StartActor],
+        Step::Recall => vec![StartActor],
+        Step::Hangup => vec![SendHangup],
+        Step::Discard => vec![Release],
+        Step::Forget => vec![StopActor, Release, Delete],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Size, supervisor::manifest::Restart};
+
+    /// A terminal and its surroundings, as effects change them.
+    #[derive(Debug, Clone, PartialEq)]
+    struct World {
+        record: Option<(State, bool)>,
+        seen: Observed,
+        /// How often the command was let run.
+        runs: u32,
+    }
+
+    fn record((state, ending): (State, bool)) -> Record {
+        Record {
+            id: TermId(1),
+            name: "t".parse().unwrap(),
+            argv: vec!["sh".into()],
+            cwd: "/".into(),
+            env: vec![],
+            size: Size::DEFAULT,
+            restart: Restart::Never,
+            created_ms: 0,
+            token: 0,
+            state,
+            ending,
+            offset: 0,
+        }
+    }
+
+    impl World {
+        fn step(&self) -> Option<Step> {
+            plan_one(self.record.map(record).as_ref(), &self.seen)
+        }
+
+        fn apply(&mut self, effect: Effect) {
+            let seen = &mut self.seen;
+            match effect {
+                Effect::Record(state) => self.record = Some((state, self.record.is_some_and(|(_, ending)| ending))),
+                Effect::Delete => self.record = None,
+                // A PTY that nobody holds is hung up, which ends what is on it.
+                Effect::Release => (seen.master, seen.pidfd, seen.process) = (false, false, Process::None),
+                Effect::OpenPty => (seen.master, seen.process) = (true, Process::None),
+                Effect::SpawnHeld => seen.process = Process::Held,
+                Effect::StorePidfd => seen.pidfd = seen.process != Process::None,
+                Effect::Continue => {
+                    self.runs += u32::from(seen.process == Process::Held);
+                    seen.process = Process::Running;
+                }
+                Effect::SendHangup => {
+                    seen.process = Process::Ended;
+                    seen.actor = seen.actor.map(|actor| ActorSeen { hung_up: true, ..actor });
+                }
+                Effect::StartActor => seen.actor = Some(ActorSeen::default()),
+                Effect::TellActor(_) => {}
+                Effect::StopActor => seen.actor = None,
+            }
+        }
+
+        /// What happens by itself: the actor of a live terminal whose child has ended drains it and says so.
+        fn drain(&mut self) {
+            let gone = matches!(self.seen.process, Process::Ended | Process::None);
+            if let (Some((State::Live, _)), Some(actor), true) = (self.record, &mut self.seen.actor, gone) {
+                actor.drained = Some(Exit::Code(0));
+            }
+        }
+
+        fn crash(&mut self) {
+            self.seen.actor = None;
+        }
+
+        /// Plans and applies until nothing is left to do.
+        fn settled(mut self) -> Self {
+            for _ in 0..6 {
+                let Some(step) = self.step() else { return self };
+                effects(step).into_iter().for_each(|effect| self.apply(effect));
+                self.drain();
+            }
+            panic!("no end to it: {self:?}");
+        }
+
+        /// As [`World::settled`], with a crash after the first `cut` effects.
+        fn settled_with_a_crash(mut self, cut: usize) -> Self {
+            let mut left = cut;
+            while let Some(step) = self.step() {
+                for effect in effects(step) {
+                    if left == 0 {
+                        self.crash();
+                        return self.settled();
+                    }
+                    left -= 1;
+                    self.apply(effect);
+                }
+                self.drain();
+            }
+            self.crash();
+            self.settled()
+        }
+    }
+
+    fn every_world() -> impl Iterator<Item = World> {
+        let states = [State::Creating, State::Live, State::Exited(Exit::Code(1)), State::Lost, State::Removing];
+        let records = states.into_iter().flat_map(|state| [Some((state, false)), Some((state, true))]).chain([None]);
+        let processes = [Process::None, Process::Held, Process::Running, Process::Ended];
+        let actors = [None, Some(ActorSeen::default()), Some(ActorSeen { drained: Some(Exit::Unknown), hung_up: true })];
+        records.flat_map(move |record| {
+            (0..4u8).flat_map(move |held| {
+                processes.into_iter().flat_map(move |process| {
+                    actors.into_iter().map(move |actor| World {
+                        record,
+                        seen: Observed { master: held & 1 != 0, pidfd: held & 2 != 0, process, actor },
+                        runs: 0,
+                    })
+                })
+            })
+        })
+    }
+
+    #[test]
+    fn every_combination_settles_and_planning_again_gives_nothing() {
+        for world in every_world() {
+            let settled = world.clone().settled();
+            assert_eq!(settled.step(), None, "{world:?}");
+            let wanted = match world.record {
+                None | Some((State::Removing, _)) => None,
+                Some((State::Creating, false)) => Some(State::Live),
+                Some((State::Exited(_) | State::Lost, _)) => world.record.map(|(state, _)| state),
+                Some((State::Creating | State::Live, _)) => continue,
+            };
+            assert_eq!(settled.record.map(|(state, _)| state), wanted, "{world:?}");
+        }
+    }
+
+    #[test]
+    fn a_creation_runs_its_command_exactly_once_and_ends_live() {
+        for world in every_world().filter(|world| matches!(world.record, Some((State::Creating, false))) && world.seen.actor.is_none()) {
+            let was_running = world.seen.master && world.seen.process == Process::Running;
+            let settled = world.settled();
+            assert_eq!(settled.runs, u32::from(!was_running));
+            assert_eq!((settled.seen.process, settled.seen.master, settled.seen.pidfd), (Process::Running, true, true));
+        }
+    }
+
+    #[test]
+    fn a_crash_between_any_two_effects_leads_to_the_same_end() {
+        for world in every_world().filter(|world| world.seen.actor.is_none()) {
+            let expected = world.clone().settled();
+            for cut in 0..16 {
+                assert_eq!(world.clone().settled_with_a_crash(cut), expected, "{world:?} cut after {cut}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_number_of_crashes_leads_to_the_same_end(index in any::<prop::sample::Index>(), cuts in prop::collection::vec(0usize..8, 0..6)) {
+            let worlds: Vec<World> = every_world().filter(|world| world.seen.actor.is_none()).collect();
+            let start = index.get(&worlds).clone();
+            let expected = start.clone().settled();
+            let mut world = start;
+            for cut in cuts {
+                let mut left = cut;
+                'life: while let Some(step) = world.step() {
+                    for effect in effects(step) {
+                        if left == 0 {
+                            break 'life;
+                        }
+                        left -= 1;
+                        world.apply(effect);
+                    }
+                    world.drain();
+                }
+                world.crash();
+            }
+            prop_assert_eq!(world.settled(), expected);
+        }
+    }
+
+    #[test]
+    fn a_plan_names_every_terminal_that_is_recorded_or_seen_once() {
+        let desired = BTreeMap::from([(TermId(1), record((State::Live, false))), (TermId(2), record((State::Lost, false)))]);
+        let orphan = Observed { master: true, ..Observed::NOTHING };
+        let observed = BTreeMap::from([(TermId(1), orphan), (TermId(9), orphan)]);
+        let steps = plan(&desired, &observed);
+        assert_eq!(steps, [(TermId(1), Step::Adopt), (TermId(2), Step::Recall), (TermId(9), Step::Discard)]);
+    }
+}

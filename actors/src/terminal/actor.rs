@@ -1,0 +1,583 @@
+//! The actor: messages in, effects out. What is decided is decided in [`super::state`]; what is drawn, in [`super::screen`].
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, Running, SpawnHandle,
+    StreamHandler, WrapFuture,
+};
+use bytes::{Buf, Bytes};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::oneshot,
+    time::sleep,
+};
+
+use super::{
+    Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Describe, Description, Detach, Drained, Gone, HistoryPage, Input,
+    InputError, Lane, Mode, Pump, ReadHistory, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot,
+    fanout::{Client, Need, QUEUE_BYTES_MAX},
+    intake::Intake,
+    messages::Held,
+    screen::Screen,
+    state::{Happening, Phase},
+};
+use crate::{
+    Size, TermId,
+    log::journal::{Ingest, JournalError, Kind, RECORD_MAX, Source},
+    mirror,
+    pty::{
+        Exit, Master,
+        exit::{self, Life},
+        ready,
+    },
+};
+
+/// Most input that waits for a child that does not read.
+pub(super) const INPUT_BYTES_MAX: usize = 1 << 20;
+/// Output that the mirror draws in one turn before others get theirs.
+const DRAW_BYTES_MAX: usize = RECORD_MAX;
+/// How long after a child's end output may still trickle from one that kept its PTY open.
+const QUIET_AFTER_EXIT: Duration = Duration::from_secs(2);
+/// How often a zombie's exit status is asked for while its parent has not reaped it, and for how long.
+const REAP_RETRY: Duration = Duration::from_millis(5);
+const REAP_RETRIES_MAX: u32 = 1000;
+/// How many input sources' last numbers are remembered.
+const INPUT_SOURCES_MAX: usize = 64;
+/// Messages that may wait for one terminal.
+const MAILBOX_MAX: usize = 256;
+
+/// See [the module](super).
+pub struct Terminal {
+    id: TermId,
+    lane: Rc<Lane>,
+    pty: Option<Rc<AsyncFd<Arc<Master>>>>,
+    course: Option<Course>,
+    obituary: Obituary,
+    phase: Phase,
+    screen: Screen,
+    size: Size,
+    clients: HashMap<ClientId, Client>,
+    pending: VecDeque<Pending>,
+    last_input: VecDeque<(String, u64)>,
+    intake: Option<SpawnHandle>,
+    writer: Option<SpawnHandle>,
+    drawing: bool,
+    last_output_ms: Option<u64>,
+}
+
+/// Input that the PTY has not taken yet.
+struct Pending {
+    data: Bytes,
+    numbered: Option<(String, u64)>,
+    reply: oneshot::Sender<Result<(), InputError>>,
+}
+
+/// Tells the supervisor that the actor is no more, however it came to that.
+struct Obituary {
+    id: TermId,
+    supervisor: Recipient<Drained>,
+    gone: Recipient<Gone>,
+}
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        // Once in an actor's life.
+        self.gone.do_send(Gone(self.id));
+    }
+}
+
+/// Draw some more of what the journal holds.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Draw;
+
+impl Terminal {
+    /// One that starts when its context does, on the present thread's lane.
+    pub fn new(start: Start) -> Self {
+        let lane = Lane::current();
+        let phase = match &start.course {
+            Course::Live(_) | Course::Orphaned(_) => Phase::Running { hung_up: false },
+            Course::Ended(exit) => Phase::Ended(exit.unwrap_or(Exit::Unknown)),
+        };
+        lane.journal().begin(start.id, start.offset);
+        let screen = Screen::parked(start.id, start.size, &lane.journal());
+        Self {
+            id: start.id,
+            size: start.size,
+            lane,
+            pty: None,
+            phase,
+            screen,
+            obituary: Obituary { id: start.id, supervisor: start.supervisor, gone: start.gone },
+            course: Some(start.course),
+            clients: HashMap::new(),
+            pending: VecDeque::new(),
+            last_input: VecDeque::new(),
+            intake: None,
+            writer: None,
+            drawing: false,
+            last_output_ms: None,
+        }
+    }
+
+    /// Takes over the PTY: its first size goes on record, or the recorded one back to it.
+    fn take_over(&mut self, master: Arc<Master>, ctx: &mut Context<Self>) -> io::Result<()> {
+        if self.recorded_size().is_none() {
+            let record = self.lane.journal().append(self.id, Kind::Resize, &mirror::encode_size(self.size));
+            record.map_err(io::Error::other)?;
+        }
+        if let Some(size) = self.recorded_size()
+            && master.size()? != (size.cols(), size.rows())
+        {
+            tracing::info!(id = %self.id, %size, "the pty's size is not the one on record: set");
+            master.resize(size)?;
+        }
+        let pty = Rc::new(ready::register(master, Interest::READABLE | Interest::WRITABLE)?);
+        self.intake = Some(ctx.add_stream(Intake::new(self.id, self.lane.clone(), pty.clone())));
+        self.pty = Some(pty);
+        Ok(())
+    }
+
+    /// The size after the last resize in the journal.
+    fn recorded_size(&mut self) -> Option<Size> {
+        let size = self.lane.journal().shape(self.id).and_then(mirror::decode_size);
+        self.size = size.unwrap_or(self.size);
+        size
+    }
+
+    fn watch_child(&mut self, pidfd: Arc<OwnedFd>, ctx: &mut Context<Self>) {
+        let id = self.id;
+        let ended = child_end(pidfd).into_actor(self);
+        ctx.spawn(ended.map(move |result, terminal, ctx| {
+            let exit = result.unwrap_or_else(|error| {
+                tracing::error!(%id, %error, "the child can no longer be watched");
+                Exit::Unknown
+            });
+            terminal.happen(Happening::ChildEnded(exit), ctx);
+            ctx.run_later(QUIET_AFTER_EXIT, |terminal, ctx| terminal.happen(Happening::Quiet, ctx));
+        }));
+    }
+
+    fn happen(&mut self, happening: Happening, ctx: &mut Context<Self>) {
+        let before = self.phase;
+        self.phase = before.after(happening);
+        match self.phase {
+            Phase::Drained(exit) if !matches!(before, Phase::Drained(_)) => self.report_drained(exit),
+            Phase::Ended(_) if !matches!(before, Phase::Ended(_)) => self.release_pty(ctx),
+            Phase::Running { .. } | Phase::Draining(_) | Phase::Drained(_) | Phase::Ended(_) => {}
+        }
+    }
+
+    fn report_drained(&mut self, exit: Exit) {
+        let offset = self.end_offset();
+        // Once in a child's life.
+        self.obituary.supervisor.do_send(Drained { id: self.id, exit, offset });
+    }
+
+    fn release_pty(&mut self, ctx: &mut Context<Self>) {
+        for handle in [self.intake.take(), self.writer.take()].into_iter().flatten() {
+            ctx.cancel_future(handle);
+        }
+        for pending in self.pending.drain(..) {
+            let _ = pending.reply.send(Err(InputError::Ended));
+        }
+        self.pty = None;
+    }
+
+    fn end_offset(&self) -> u64 {
+        self.lane.journal().end_offset(self.id).unwrap_or(0)
+    }
+
+    /// Gives what the journal has to clients first, then to the mirror.
+    fn publish(&mut self, ctx: &mut Context<Self>) {
+        let ids: Vec<ClientId> = self.clients.keys().copied().collect();
+        for id in ids {
+            self.pump(id);
+        }
+        self.draw(ctx);
+    }
+
+    fn draw(&mut self, ctx: &mut Context<Self>) {
+        let more = self.screen.advance(&mut self.lane.journal(), DRAW_BYTES_MAX);
+        if more && !self.drawing {
+            self.drawing = true;
+            ctx.notify(Draw);
+        }
+    }
+
+    fn pump(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let need = client.pump(self.id, &self.lane.journal());
+        if need == Need::Resync {
+            let end = self.end_offset();
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.lag(end);
+            }
+            self.show(id);
+        }
+        self.tell_exit(id);
+    }
+
+    fn tell_exit(&mut self, id: ClientId) {
+        let end = self.end_offset();
+        if let (Some(exit), Some(client)) = (self.phase.recorded_exit(), self.clients.get_mut(&id)) {
+            client.exit(exit, end);
+        }
+    }
+
+    fn show(&mut self, id: ClientId) {
+        let mut journal = self.lane.journal();
+        let mirror = self.screen.now(&mut journal);
+        let (data, size) = (Bytes::from(mirror.repaint()), mirror.size());
+        let (offset, cursor) = (journal.end_offset(self.id).unwrap_or(0), journal.end());
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.show(data, size, offset, cursor);
+        }
+    }
+
+    /// Makes `client` the active one: the terminal gets its window's size.
+    fn activate(&mut self, client: Option<ClientId>) {
+        let size = client.and_then(|id| self.clients.get(&id)).and_then(|client| client.size);
+        if let Some(size) = size
+            && let Err(error) = self.resize(size)
+        {
+            tracing::warn!(id = %self.id, %error, "the active client's size was not set");
+        }
+    }
+
+    fn resize(&mut self, size: Size) -> Result<(), ResizeError> {
+        if size == self.size {
+            return Ok(());
+        }
+        let Some(pty) = self.pty.clone() else { return Err(ResizeError::Ended) };
+        let refused = |error: &dyn std::error::Error| ResizeError::Refused(error.to_string());
+        self.lane.journal().append(self.id, Kind::Resize, &mirror::encode_size(size)).map_err(|error| refused(&error))?;
+        pty.get_ref().resize(size).map_err(|error| refused(&error))?;
+        self.size = size;
+        Ok(())
+    }
+
+    fn write_pending(&mut self, ctx: &mut Context<Self>) {
+        let Some(pty) = self.pty.clone() else { return };
+        if self.writer.is_some() {
+            return;
+        }
+        while let Some(pending) = self.pending.front_mut() {
+            match pty.get_ref().write(&pending.data) {
+                Ok(n) => pending.data.advance(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.await_writable(pty, ctx),
+                Err(error) => {
+                    tracing::debug!(id = %self.id, %error, "input has nowhere to go");
+                    pending.data.clear();
+                }
+            }
+            if pending.data.is_empty()
+                && let Some(done) = self.pending.pop_front()
+            {
+                self.remember(done.numbered);
+                let _ = done.reply.send(Ok(()));
+            }
+        }
+    }
+
+    /// Writes some of the first pending input once the PTY takes any, then goes on.
+    fn await_writable(&mut self, pty: Rc<AsyncFd<Arc<Master>>>, ctx: &mut Context<Self>) {
+        let Some(data) = self.pending.front().map(|pending| pending.data.clone()) else { return };
+        let write = async move {
+            loop {
+                let mut guard = pty.writable().await?;
+                if let Ok(written) = guard.try_io(|pty| pty.get_ref().write(&data)) {
+                    return written;
+                }
+            }
+        };
+        self.writer = Some(ctx.spawn(write.into_actor(self).map(|written: io::Result<usize>, terminal, ctx| {
+            terminal.writer = None;
+            if let (Ok(n), Some(pending)) = (written, terminal.pending.front_mut()) {
+                pending.data.advance(n);
+            }
+            terminal.write_pending(ctx);
+        })));
+    }
+
+    fn remember(&mut self, numbered: Option<(String, u64)>) {
+        let Some((source, number)) = numbered else { return };
+        self.last_input.retain(|(known, _)| *known != source);
+        self.last_input.push_back((source, number));
+        if self.last_input.len() > INPUT_SOURCES_MAX {
+            self.last_input.pop_front();
+        }
+    }
+
+    fn was_delivered(&self, numbered: Option<&(String, u64)>) -> bool {
+        numbered.is_some_and(|(source, number)| self.last_input.iter().any(|(known, last)| known == source && number <= last))
+    }
+}
+
+/// Resolves when the process has ended, with how.
+async fn child_end(pidfd: Arc<OwnedFd>) -> io::Result<Exit> {
+    let pidfd = ready::register(pidfd, Interest::READABLE)?;
+    let mut retries = 0;
+    loop {
+        match exit::ask(pidfd.get_ref().as_fd()) {
+            Life::Ended(exit) => return Ok(exit),
+            Life::Running => {
+                let mut guard = pidfd.readable().await?;
+                if exit::ask(pidfd.get_ref().as_fd()) == Life::Running {
+                    guard.clear_ready();
+                }
+            }
+            Life::Unreaped if retries < REAP_RETRIES_MAX => {
+                retries += 1;
+                sleep(REAP_RETRY).await;
+            }
+            Life::Unreaped => return Ok(Exit::Unknown),
+        }
+    }
+}
+
+impl Actor for Terminal {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX_MAX);
+        self.lane.join(self.id, ctx.address());
+        let taken = match self.course.take().unwrap_or(Course::Ended(None)) {
+            Course::Live(Held { master, pidfd }) => self.take_over(master, ctx).map(|()| self.watch_child(pidfd, ctx)),
+            Course::Orphaned(master) => self.take_over(master, ctx).map(|()| self.happen(Happening::ChildEnded(Exit::Unknown), ctx)),
+            Course::Ended(_) => {
+                self.recorded_size();
+                Ok(())
+            }
+        };
+        if let Err(error) = taken {
+            tracing::error!(id = %self.id, %error, "the pty could not be taken over");
+            self.happen(Happening::ChildEnded(Exit::Unknown), ctx);
+            self.happen(Happening::Quiet, ctx);
+        }
+        if !matches!(self.phase, Phase::Ended(_)) {
+            ctx.notify(Draw);
+        }
+    }
+
+    fn stopping(&mut self, _: &mut Self::Context) -> Running {
+        self.lane.leave(self.id);
+        Running::Stop
+    }
+}
+
+impl StreamHandler<Result<Ingest, JournalError>> for Terminal {
+    fn handle(&mut self, turn: Result<Ingest, JournalError>, ctx: &mut Self::Context) {
+        match turn {
+            Ok(Ingest { bytes, source }) => {
+                if bytes > 0 {
+                    self.last_output_ms = Some(now_ms());
+                    self.happen(Happening::Output, ctx);
+                }
+                self.publish(ctx);
+                if source == Source::HungUp {
+                    self.happen(Happening::HungUp, ctx);
+                }
+            }
+            Err(JournalError::Full) => tracing::debug!(id = %self.id, "the journal is full: reading pauses"),
+            Err(error) => tracing::error!(id = %self.id, error = &error as &dyn std::error::Error, "output is held back"),
+        }
+        self.lane.ask_for_room();
+    }
+}
+
+impl Handler<Draw> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, _: Draw, ctx: &mut Self::Context) {
+        self.drawing = false;
+        self.draw(ctx);
+    }
+}
+
+impl Handler<Checkpoint> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, _: Checkpoint, _: &mut Self::Context) {
+        let lane = self.lane.clone();
+        let mut journal = lane.journal();
+        self.screen.now(&mut journal);
+        if let Err(error) = self.screen.checkpoint(&mut journal) {
+            tracing::error!(id = %self.id, %error, "a checkpoint that the journal waits for could not be taken");
+        }
+        if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
+            self.screen.park(&journal);
+        }
+    }
+}
+
+impl Handler<Buried> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, Buried(exit): Buried, ctx: &mut Self::Context) {
+        self.happen(Happening::Buried(exit), ctx);
+        self.publish(ctx);
+    }
+}
+
+impl Handler<Stop> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.clients.values().for_each(Client::detach);
+        self.release_pty(ctx);
+        self.lane.journal().forget(self.id);
+        ctx.stop();
+    }
+}
+
+impl Handler<Attach> for Terminal {
+    type Result = MessageResult<Attach>;
+
+    fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) -> Self::Result {
+        let id = ClientId::fresh();
+        let offset = match attach.from {
+            AttachFrom::Screen => self.end_offset(),
+            AttachFrom::Offset(offset) => offset,
+        };
+        let size = attach.size.filter(|_| attach.mode == Mode::ReadWrite);
+        let cursor = self.lane.journal().seek(self.id, offset);
+        let client = Client::new(attach.mode, size, cursor, offset);
+        let outbox = client.outbox.clone();
+        self.clients.insert(id, client);
+        self.activate(Some(id));
+        if attach.from == AttachFrom::Screen || offset > self.end_offset() {
+            self.show(id);
+        }
+        self.publish(ctx);
+        MessageResult(Attached { client: id, outbox })
+    }
+}
+
+impl Handler<Pump> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, Pump(id): Pump, _: &mut Self::Context) {
+        self.pump(id);
+    }
+}
+
+impl Handler<Detach> for Terminal {
+    type Result = MessageResult<Detach>;
+
+    fn handle(&mut self, Detach(which): Detach, _: &mut Self::Context) -> Self::Result {
+        let before = self.clients.len();
+        self.clients.retain(|id, client| {
+            let goes = which.is_none_or(|which| which == *id);
+            if goes {
+                client.detach();
+            }
+            !goes
+        });
+        if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
+            self.screen.park(&self.lane.journal());
+        }
+        MessageResult(before - self.clients.len())
+    }
+}
+
+impl Handler<Input> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, input: Input, ctx: &mut Self::Context) {
+        let mode = input.client.and_then(|id| self.clients.get(&id)).map(|client| client.mode);
+        let waiting: usize = self.pending.iter().map(|pending| pending.data.len()).sum();
+        let refusal = match (&self.pty, mode) {
+            (None, _) => Some(InputError::Ended),
+            (_, Some(Mode::ReadOnly)) => Some(InputError::ReadOnly),
+            _ if waiting + input.data.len() > INPUT_BYTES_MAX => Some(InputError::Full),
+            _ => None,
+        };
+        if self.was_delivered(input.numbered.as_ref()) {
+            let _ = input.reply.send(Ok(()));
+        } else if let Some(refusal) = refusal {
+            let _ = input.reply.send(Err(refusal));
+        } else {
+            self.activate(input.client);
+            self.pending.push_back(Pending { data: input.data, numbered: input.numbered, reply: input.reply });
+            self.write_pending(ctx);
+        }
+    }
+}
+
+impl Handler<Resize> for Terminal {
+    type Result = Result<(), ResizeError>;
+
+    fn handle(&mut self, Resize { client, size }: Resize, ctx: &mut Self::Context) -> Self::Result {
+        if let Some(id) = client {
+            match self.clients.get_mut(&id) {
+                Some(client) if client.mode == Mode::ReadWrite => client.size = Some(size),
+                Some(_) | None => return Ok(()),
+            }
+        }
+        self.resize(size)?;
+        self.publish(ctx);
+        Ok(())
+    }
+}
+
+impl Handler<TakeSnapshot> for Terminal {
+    type Result = MessageResult<TakeSnapshot>;
+
+    fn handle(&mut self, TakeSnapshot(kind): TakeSnapshot, _: &mut Self::Context) -> Self::Result {
+        let mut journal = self.lane.journal();
+        let mirror = self.screen.now(&mut journal);
+        let body = match kind {
+            SnapshotKind::Text => SnapshotBody::Text(mirror.text()),
+            SnapshotKind::Ansi => SnapshotBody::Ansi(mirror.repaint().into()),
+            SnapshotKind::Cells => SnapshotBody::Cells(mirror.view()),
+        };
+        let snapshot = Snapshot { offset: journal.end_offset(self.id).unwrap_or(0), size: mirror.size(), body };
+        if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
+            self.screen.park(&journal);
+        }
+        MessageResult(snapshot)
+    }
+}
+
+impl Handler<ReadHistory> for Terminal {
+    type Result = MessageResult<ReadHistory>;
+
+    fn handle(&mut self, ReadHistory { from, max }: ReadHistory, _: &mut Self::Context) -> Self::Result {
+        let journal = self.lane.journal();
+        let end = journal.end_offset(self.id).unwrap_or(0);
+        let floor = journal.floor_offset(self.id).unwrap_or(end);
+        let mut data = Vec::new();
+        let offset = journal.read_output(self.id, from.max(floor), max, &mut data);
+        MessageResult(HistoryPage { offset, data: data.into(), floor, end })
+    }
+}
+
+impl Handler<Describe> for Terminal {
+    type Result = MessageResult<Describe>;
+
+    fn handle(&mut self, _: Describe, _: &mut Self::Context) -> Self::Result {
+        let input: usize = self.pending.iter().map(|pending| pending.data.len()).sum();
+        let queues = self.clients.len() * (QUEUE_BYTES_MAX / 16);
+        MessageResult(Description {
+            title: self.screen.title().to_owned(),
+            size: Some(self.size),
+            offset: self.end_offset(),
+            clients: self.clients.len(),
+            last_output_ms: self.last_output_ms,
+            memory_bytes: self.screen.memory_bytes() + (input + queues + size_of::<Self>()) as u64,
+        })
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,251 @@
+//! Who watches a terminal, and how its output gets to them: each client has a place in the journal and a bounded queue,
+//! filled from that place while there is room.
+//!
+//! ```text
+//!   journal ──► pump: while the queue has room ──► Outbox ──► the client's connection, on its own thread
+//!                 ▲                                  └── below the low mark, if it was full: Pump
+//! ```
+//!
+//! **Invariants.** A client costs its queue's bound and no more. It gets output by offset without gap or overlap, except for a
+//! declared [`Event::Lagged`] range, which a whole screen follows.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::{
+    Size, TermId,
+    log::journal::{Cursor, Journal, Kind},
+    mirror,
+    pty::Exit,
+};
+
+/// Most output bytes that wait in a client's queue.
+pub(super) const QUEUE_BYTES_MAX: usize = 256 * 1024;
+/// Below this a queue that was full asks for more.
+const QUEUE_BYTES_LOW: usize = QUEUE_BYTES_MAX / 2;
+/// A client that is further behind than this, counting from its queue's end, is resynced: it would have to draw more than any screen shows.
+pub(super) const LAG_BYTES_MAX: u64 = 8 << 20;
+
+/// Names one attachment, unique in a supervisor's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(u64);
+
+impl ClientId {
+    /// A fresh one.
+    pub fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What a client may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Watch, type, and set the size.
+    ReadWrite,
+    /// Watch.
+    ReadOnly,
+}
+
+/// What a client is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The whole screen at an offset; what follows continues from there.
+    Screen {
+        /// Where it was taken.
+        offset: u64,
+        /// Its size.
+        size: Size,
+        /// Bytes that draw it.
+        data: Bytes,
+    },
+    /// Output.
+    Output {
+        /// Of its first byte.
+        offset: u64,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// The terminal's size changed.
+    Resized {
+        /// Where in the output.
+        offset: u64,
+        /// What to.
+        size: Size,
+    },
+    /// Output from `from` to `to` was left out; a screen follows.
+    Lagged {
+        /// First byte left out.
+        from: u64,
+        /// First byte not left out.
+        to: u64,
+    },
+    /// The child has ended, and every byte of it came before this.
+    Exited(Exit),
+    /// Somebody ended this attachment.
+    Detached,
+}
+
+impl Event {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Screen { data, .. } | Self::Output { data, .. } => data.len(),
+            Self::Resized { .. } | Self::Lagged { .. } | Self::Exited(_) | Self::Detached => 0,
+        }
+    }
+
+    /// Whether nothing comes after it.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::Exited(_) | Self::Detached)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    bytes: usize,
+    /// The terminal had more than there was room for.
+    starved: bool,
+}
+
+/// A client's queue: filled by the terminal, emptied by the client's connection.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    queue: Mutex<Queue>,
+    filled: Notify,
+}
+
+impl Outbox {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, event: Event) {
+        let mut queue = self.queue();
+        queue.bytes += event.weight();
+        queue.events.push_back(event);
+        drop(queue);
+        self.filled.notify_one();
+    }
+
+    fn bytes(&self) -> usize {
+        self.queue().bytes
+    }
+
+    /// Notes that there is more; if that finds the queue drained already, says so instead, and the caller goes on.
+    fn starve(&self) -> bool {
+        let mut queue = self.queue();
+        queue.starved = queue.bytes > QUEUE_BYTES_LOW;
+        queue.starved
+    }
+
+    /// The next event, and whether the terminal is to be sent [`Pump`](super::Pump).
+    pub async fn next(&self) -> (Event, bool) {
+        loop {
+            let filled = self.filled.notified();
+            if let Some(taken) = self.take() {
+                return taken;
+            }
+            filled.await;
+        }
+    }
+
+    /// As [`Outbox::next`], if there is one now.
+    pub fn take(&self) -> Option<(Event, bool)> {
+        let mut queue = self.queue();
+        let event = queue.events.pop_front()?;
+        queue.bytes -= event.weight();
+        let pump = queue.starved && queue.bytes <= QUEUE_BYTES_LOW;
+        queue.starved &= !pump;
+        Some((event, pump))
+    }
+}
+
+/// One who watches.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) mode: Mode,
+    /// The size of its own window, if it has told.
+    pub(super) size: Option<Size>,
+    pub(super) outbox: Arc<Outbox>,
+    cursor: Cursor,
+    next: u64,
+    told_exit: bool,
+}
+
+/// What a pump could not do by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    Nothing,
+    /// The client has to be shown the screen: it is too far behind.
+    Resync,
+}
+
+impl Client {
+    /// One that gets output from `offset` on, read from `cursor` on.
+    pub(super) fn new(mode: Mode, size: Option<Size>, cursor: Cursor, offset: u64) -> Self {
+        Self { mode, size, outbox: Arc::default(), cursor, next: offset, told_exit: false }
+    }
+
+    /// Fills the queue from the client's place in the journal.
+    pub(super) fn pump(&mut self, term: TermId, journal: &Journal) -> Need {
+        loop {
+            if self.outbox.bytes() >= QUEUE_BYTES_MAX && self.outbox.starve() {
+                return Need::Nothing;
+            }
+            let end = journal.end_offset(term).unwrap_or(self.next);
+            let floor = journal.floor_offset(term).unwrap_or(self.next);
+            if self.next < floor || end.saturating_sub(self.next) > LAG_BYTES_MAX {
+                return Need::Resync;
+            }
+            let Some(record) = journal.next(term, &mut self.cursor) else { return Need::Nothing };
+            match record.kind {
+                Kind::Output => {
+                    let known = self.next.saturating_sub(record.offset).min(record.payload.len() as u64) as usize;
+                    let news = &record.payload[known..];
+                    if !news.is_empty() {
+                        self.outbox.push(Event::Output { offset: self.next, data: Bytes::copy_from_slice(news) });
+                        self.next += news.len() as u64;
+                    }
+                }
+                Kind::Resize if record.offset >= self.next => {
+                    if let Some(size) = mirror::decode_size(record.payload) {
+                        self.outbox.push(Event::Resized { offset: record.offset, size });
+                    }
+                }
+                Kind::Resize | Kind::Checkpoint | Kind::CheckpointFirst | Kind::CheckpointMore | Kind::CheckpointLast | Kind::Void => {}
+            }
+        }
+    }
+
+    /// Shows the whole screen, taken at `offset`, where the journal stood at `cursor`; output goes on from there.
+    pub(super) fn show(&mut self, data: Bytes, size: Size, offset: u64, cursor: Cursor) {
+        self.outbox.push(Event::Screen { offset, size, data });
+        (self.next, self.cursor) = (offset, cursor);
+    }
+
+    /// Declares what a resync leaves out.
+    pub(super) fn lag(&mut self, to: u64) {
+        self.outbox.push(Event::Lagged { from: self.next, to });
+    }
+
+    /// Tells the child's end, once, after the last byte.
+    pub(super) fn exit(&mut self, exit: Exit, end: u64) {
+        if !self.told_exit && self.next >= end {
+            self.told_exit = true;
+            self.outbox.push(Event::Exited(exit));
+        }
+    }
+
+    pub(super) fn detach(&self) {
+        self.outbox.push(Event::Detached);
+    }
+}

@@ -1,0 +1,63 @@
+//! What the terminals of one arbiter share: its journal, and their addresses. Never leaves its thread.
+
+use std::{
+    cell::{RefCell, RefMut},
+    collections::HashMap,
+    rc::Rc,
+};
+
+use actix::Addr;
+
+use super::{Checkpoint, Terminal};
+use crate::{TermId, log::journal::Journal};
+
+thread_local! {
+    static LANE: RefCell<Option<Rc<Lane>>> = const { RefCell::new(None) };
+}
+
+/// See the module's head.
+pub struct Lane {
+    journal: RefCell<Journal>,
+    terminals: RefCell<HashMap<TermId, Addr<Terminal>>>,
+}
+
+impl Lane {
+    /// Gives this thread its lane.
+    pub fn install(journal: Journal) {
+        let lane = Self { journal: RefCell::new(journal), terminals: RefCell::default() };
+        LANE.with_borrow_mut(|slot| *slot = Some(Rc::new(lane)));
+    }
+
+    /// This thread's lane.
+    ///
+    /// # Panics
+    /// On a thread that has none: terminals are started on lanes only.
+    pub fn current() -> Rc<Self> {
+        LANE.with_borrow(|slot| slot.clone()).expect("a terminal runs on a lane's thread")
+    }
+
+    /// The journal. Never held across an await or a message.
+    pub fn journal(&self) -> RefMut<'_, Journal> {
+        self.journal.borrow_mut()
+    }
+
+    pub(super) fn join(&self, id: TermId, addr: Addr<Terminal>) {
+        self.terminals.borrow_mut().insert(id, addr);
+    }
+
+    pub(super) fn leave(&self, id: TermId) {
+        self.terminals.borrow_mut().remove(&id);
+    }
+
+    /// Asks those terminals for a checkpoint that hold back the journal's oldest segment.
+    pub(super) fn ask_for_room(&self) {
+        let wanted = self.journal().take_wanted();
+        for id in wanted {
+            match self.terminals.borrow().get(&id) {
+                // Each terminal is named once until it has answered, so the rate is bounded.
+                Some(terminal) => terminal.do_send(Checkpoint),
+                None => self.journal().forget(id),
+            }
+        }
+    }
+}

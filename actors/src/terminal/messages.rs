@@ -1,0 +1,254 @@
+//! What a terminal is told and asked, and what it tells.
+
+use std::{os::fd::OwnedFd, sync::Arc};
+
+use actix::{Message, Recipient};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::fanout::{ClientId, Mode, Outbox};
+use crate::{
+    Size, TermId,
+    mirror::ScreenView,
+    pty::{Exit, Master},
+};
+
+/// What a terminal actor starts with.
+pub struct Start {
+    /// Its id.
+    pub id: TermId,
+    /// Its size, if its journal does not say.
+    pub size: Size,
+    /// Where its output stands, if its journal does not say.
+    pub offset: u64,
+    /// What runs on it.
+    pub course: Course,
+    /// Who is told that its output is drained after the child's end.
+    pub supervisor: Recipient<Drained>,
+    /// Who is told that the actor is no more.
+    pub gone: Recipient<Gone>,
+}
+
+/// What a starting terminal finds.
+#[derive(Debug)]
+pub enum Course {
+    /// A PTY and its child.
+    Live(Held),
+    /// A PTY whose child has ended in an unknown way: what it still holds is to be drained.
+    Orphaned(Arc<Master>),
+    /// The child's end is recorded, or the PTY lost: only history is left.
+    Ended(Option<Exit>),
+}
+
+/// The descriptors of a live terminal.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The PTY's master end.
+    pub master: Arc<Master>,
+    /// The child's pidfd.
+    pub pidfd: Arc<OwnedFd>,
+}
+
+/// To the supervisor, once: the child has ended and all its output is in the journal, up to `offset`.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Drained {
+    /// Whose child.
+    pub id: TermId,
+    /// How it ended.
+    pub exit: Exit,
+    /// Where its output ends.
+    pub offset: u64,
+}
+
+/// To the supervisor: the actor has ended, as it was told to or by a panic.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Gone(pub TermId);
+
+/// From the supervisor: the child's end is on record. Clients are told after the last byte.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Buried(pub Exit);
+
+/// From the supervisor: the terminal is forgotten. Drops its records and ends the actor; its clients are detached.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+/// From the lane: give a checkpoint now, the journal needs the room.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Checkpoint;
+
+/// From a connection: watch this terminal.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Attached")]
+pub struct Attach {
+    /// What it may do.
+    pub mode: Mode,
+    /// Its window's size; it becomes the terminal's, for one that may write.
+    pub size: Option<Size>,
+    /// Where it starts.
+    pub from: AttachFrom,
+}
+
+/// Where a client starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachFrom {
+    /// With the screen as it is.
+    Screen,
+    /// With the output from this offset on, if it is all still there; else as `Screen`, after a `lagged`.
+    Offset(u64),
+}
+
+/// The reply to [`Attach`].
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// Names the attachment.
+    pub client: ClientId,
+    /// Where its events arrive.
+    pub outbox: Arc<Outbox>,
+}
+
+/// From a connection whose queue ran low: it has room again.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Pump(pub ClientId);
+
+/// Ends one attachment, or all. Replies with how many that were.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "usize")]
+pub struct Detach(pub Option<ClientId>);
+
+/// From a connection: bytes for the child. Answered once the PTY has taken them all.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Input {
+    /// The attachment they were typed at, if at one: it becomes the active one, whose size the terminal has.
+    pub client: Option<ClientId>,
+    /// Who sends and its running number, so that a repeated one is acknowledged and not delivered again.
+    pub numbered: Option<(String, u64)>,
+    /// The bytes.
+    pub data: Bytes,
+    /// The answer.
+    pub reply: oneshot::Sender<Result<(), InputError>>,
+}
+
+/// Why input was not delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InputError {
+    /// The child has ended.
+    #[error("its child has ended")]
+    Ended,
+    /// Too much is waiting for a child that does not read.
+    #[error("its child does not read, and {} KiB of input wait already", super::actor::INPUT_BYTES_MAX / 1024)]
+    Full,
+    /// The client may only watch.
+    #[error("attached read-only")]
+    ReadOnly,
+}
+
+/// Sets the size.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), ResizeError>")]
+pub struct Resize {
+    /// The attachment whose window it is, if one's.
+    pub client: Option<ClientId>,
+    /// To what.
+    pub size: Size,
+}
+
+/// Why a size was not set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResizeError {
+    /// The child has ended.
+    #[error("its child has ended")]
+    Ended,
+    /// The journal or the PTY refused.
+    #[error("it cannot be resized now: {0}")]
+    Refused(String),
+}
+
+/// Asks for the screen as it is.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Snapshot")]
+pub struct TakeSnapshot(pub SnapshotKind);
+
+/// In what form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotKind {
+    /// Rows of text.
+    Text,
+    /// Bytes that draw it.
+    Ansi,
+    /// Cell by cell.
+    Cells,
+}
+
+/// The screen at an offset.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Where it was taken.
+    pub offset: u64,
+    /// Its size.
+    pub size: Size,
+    /// What it shows.
+    pub body: SnapshotBody,
+}
+
+/// See [`SnapshotKind`].
+#[derive(Debug, Clone)]
+pub enum SnapshotBody {
+    /// Rows of text.
+    Text(String),
+    /// Bytes that draw it.
+    Ansi(Bytes),
+    /// Cell by cell.
+    Cells(ScreenView),
+}
+
+/// Asks for output from `from` on, at most `max` bytes.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "HistoryPage")]
+pub struct ReadHistory {
+    /// First offset wanted.
+    pub from: u64,
+    /// Most bytes wanted.
+    pub max: usize,
+}
+
+/// A stretch of output.
+#[derive(Debug, Clone)]
+pub struct HistoryPage {
+    /// Of `data`'s first byte: what was asked for, or the floor if that is above it.
+    pub offset: u64,
+    /// The bytes; empty at the end.
+    pub data: Bytes,
+    /// The first offset that is still kept.
+    pub floor: u64,
+    /// After the last byte there is.
+    pub end: u64,
+}
+
+/// Asks what a listing shows.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Description")]
+pub struct Describe;
+
+/// What a listing shows of a terminal, beyond its record.
+#[derive(Debug, Clone, Default)]
+pub struct Description {
+    /// The title its programs set.
+    pub title: String,
+    /// Its size now.
+    pub size: Option<Size>,
+    /// Where its output stands.
+    pub offset: u64,
+    /// How many watch.
+    pub clients: usize,
+    /// When output last came, milliseconds since the Unix epoch; `None` before any did since the supervisor started.
+    pub last_output_ms: Option<u64>,
+    /// Estimated bytes of its mirror, queues and pending input.
+    pub memory_bytes: u64,
+}

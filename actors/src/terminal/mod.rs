@@ -1,0 +1,32 @@
+//! A terminal: one PTY, its child, its screen, and those who watch it. One actor each, many on a thread.
+//!
+//! ```text
+//!   PTY ──► Intake (a turn: at most 64 KiB, into the lane's journal) ──► publish
+//!                                                                       ├─► fan-out: each client from its own place in the journal
+//!                                                                       └─► mirror: a bounded stretch a turn, then yield
+//!   client ─► Input ─► PTY        Resize ─► journal record ─► PTY        pidfd ─► drain ─► Drained ─► supervisor ─► Bury
+//! ```
+//!
+//! A [`Lane`] is what an arbiter's terminals share: the journal, and each other's addresses for when it needs room.
+//!
+//! **Invariants.** Nothing reaches a client or the mirror but from a committed journal record (law 1). A client holds a bounded queue
+//! and a place; one that falls behind is resynced, and slows nobody. A turn is bounded, and between two turns every other
+//! terminal of the lane gets its own.
+
+mod actor;
+mod fanout;
+mod intake;
+mod lane;
+mod messages;
+mod screen;
+mod state;
+
+pub use self::{
+    actor::Terminal,
+    fanout::{ClientId, Event, Mode, Outbox},
+    lane::Lane,
+    messages::{
+        Attach, AttachFrom, Attached, Buried, Checkpoint, Course, Describe, Description, Detach, Drained, Gone, Held, HistoryPage, Input,
+        InputError, Pump, ReadHistory, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot,
+    },
+};

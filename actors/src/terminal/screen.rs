@@ -1,0 +1,160 @@
+//! The terminal's mirror and how far it has read the journal: drawn on by bounded steps, dropped and rebuilt from a checkpoint.
+//!
+//! **Invariant.** What the mirror shows is what the journal's records up to its cursor draw, however often it was rebuilt. A
+//! record that makes the parser panic is left out and a checkpoint taken behind it, so that no rebuild meets it again.
+
+use crate::{
+    Size, TermId,
+    log::journal::{Cursor, Journal, JournalError, Kind, Record},
+    mirror::{self, Mirror, Panicked},
+};
+
+/// Output after which a new checkpoint is worth its 2–4 KB: it bounds what a rebuild replays to some 20 ms of parsing.
+const CHECKPOINT_EVERY_BYTES: u64 = 1 << 20;
+
+/// See the module's head.
+pub(super) struct Screen {
+    id: TermId,
+    initial: Size,
+    /// `None` when parked: rebuilt from the journal's base when next needed.
+    mirror: Option<Mirror>,
+    cursor: Cursor,
+    /// Output drawn since the last checkpoint.
+    uncheckpointed: u64,
+    /// A checkpoint's parts, while they are being read back.
+    parts: Vec<u8>,
+}
+
+impl Screen {
+    /// One that will be rebuilt from the journal's base when first needed.
+    pub(super) fn parked(id: TermId, initial: Size, journal: &Journal) -> Self {
+        let cursor = journal.base(id).unwrap_or_else(|| journal.end());
+        Self { id, initial, mirror: None, cursor, uncheckpointed: 0, parts: Vec::new() }
+    }
+
+    /// Drops the grid.
+    pub(super) fn park(&mut self, journal: &Journal) {
+        *self = Self::parked(self.id, self.size(), journal);
+    }
+
+    /// The size now, as far as drawn.
+    pub(super) fn size(&self) -> Size {
+        self.mirror.as_ref().map_or(self.initial, Mirror::size)
+    }
+
+    /// The title, as far as drawn.
+    pub(super) fn title(&self) -> &str {
+        self.mirror.as_ref().map_or("", Mirror::title)
+    }
+
+    /// Estimated bytes of the grid: 32 a cell, on one or both screens.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.mirror.as_ref().map_or(0, |mirror| u64::from(mirror.size().cols()) * u64::from(mirror.size().rows()) * 32)
+    }
+
+    /// Draws at most some `budget` bytes more; whether there may be more left.
+    pub(super) fn advance(&mut self, journal: &mut Journal, budget: usize) -> bool {
+        let mut drawn = 0;
+        loop {
+            if drawn >= budget {
+                return true;
+            }
+            let before = self.cursor;
+            let Some(record) = journal.next(self.id, &mut self.cursor) else { return false };
+            drawn += record.payload.len();
+            if self.draw(record) == Err(Panicked) {
+                self.rebuild_without(journal, before);
+            } else if self.uncheckpointed >= CHECKPOINT_EVERY_BYTES && self.checkpoint(journal).is_err() {
+                tracing::debug!(id = %self.id, "no room for a checkpoint yet");
+            }
+        }
+    }
+
+    /// The mirror, having seen every record.
+    pub(super) fn now(&mut self, journal: &mut Journal) -> &Mirror {
+        while self.advance(journal, usize::MAX) {}
+        self.mirror.get_or_insert_with(|| Mirror::new(self.initial))
+    }
+
+    /// Takes a checkpoint, if the mirror has seen every record.
+    ///
+    /// # Errors
+    /// The journal's: the one before it still stands.
+    pub(super) fn checkpoint(&mut self, journal: &mut Journal) -> Result<(), JournalError> {
+        let mut probe = self.cursor;
+        if journal.next(self.id, &mut probe).is_some() {
+            return Ok(());
+        }
+        let mirror = self.mirror.get_or_insert_with(|| Mirror::new(self.initial));
+        journal.checkpoint(self.id, &mirror.checkpoint())?;
+        self.cursor = journal.end();
+        self.uncheckpointed = 0;
+        Ok(())
+    }
+
+    fn draw(&mut self, record: Record<'_>) -> Result<(), Panicked> {
+        match record.kind {
+            Kind::Output => {
+                self.uncheckpointed += record.payload.len() as u64;
+                self.mirror.get_or_insert_with(|| Mirror::new(self.initial)).feed(record.payload)
+            }
+            Kind::Resize => match (mirror::decode_size(record.payload), &mut self.mirror) {
+                (Some(size), Some(mirror)) => mirror.resize(size),
+                (Some(size), None) => {
+                    self.mirror = Some(Mirror::new(size));
+                    Ok(())
+                }
+                (None, _) => Ok(()),
+            },
+            Kind::Checkpoint => {
+                self.restore(record.payload);
+                Ok(())
+            }
+            Kind::CheckpointFirst => {
+                self.parts = record.payload.to_vec();
+                Ok(())
+            }
+            Kind::CheckpointMore => {
+                self.parts.extend_from_slice(record.payload);
+                Ok(())
+            }
+            Kind::CheckpointLast => {
+                self.parts.extend_from_slice(record.payload);
+                let parts = std::mem::take(&mut self.parts);
+                self.restore(&parts);
+                Ok(())
+            }
+            Kind::Void => Ok(()),
+        }
+    }
+
+    /// A checkpoint met while reading on is the state the mirror is in already; it is needed only by one that has none.
+    fn restore(&mut self, checkpoint: &[u8]) {
+        if self.mirror.is_none() {
+            match Mirror::restore(checkpoint) {
+                Ok(mirror) => self.mirror = Some(mirror),
+                Err(error) => tracing::error!(id = %self.id, %error, "a checkpoint was left out"),
+            }
+        }
+    }
+
+    /// Replays from the base to before the record at `poison`, leaves that out, and takes a checkpoint behind it.
+    fn rebuild_without(&mut self, journal: &mut Journal, poison: Cursor) {
+        tracing::error!(id = %self.id, "the parser panicked: the screen is rebuilt without what it was given");
+        let behind = self.cursor;
+        *self = Self::parked(self.id, self.initial, journal);
+        let mut replay = self.cursor;
+        while replay < poison {
+            self.cursor = replay;
+            match journal.next(self.id, &mut replay) {
+                Some(record) if replay <= poison && self.draw(record).is_ok() => {}
+                Some(_) | None => break,
+            }
+        }
+        self.cursor = behind;
+        self.uncheckpointed = CHECKPOINT_EVERY_BYTES;
+        if let Err(error) = self.checkpoint(journal) {
+            tracing::warn!(id = %self.id, %error, "no checkpoint could be taken behind the panic");
+        }
+    }
+}
