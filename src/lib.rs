@@ -1,1 +1,3 @@
 //! kaval: a supervisor for long-lived terminals.
+
+pub mod fdstore;
