@@ -1,0 +1,383 @@
+//! The keeper: a tiny parent process that holds the supervisor's descriptors and starts the next supervisor when
+//! one dies. It is to a laptop what systemd is to a server, and speaks the same protocol.
+//!
+//! ```text
+//!                     ┌───────────────────────── keeper ─────────────────────────┐
+//!  signals ──────────►│ note a stop ─► reap ─► drain ─► decide ─► forward        │
+//!                     │                          │        │                      │
+//!  notify messages ──►│                          ▼        ▼                      │
+//!                     │              store: m1 m2 j0 ══► fork, exec ═════════════╪══► supervisor
+//!                     └──────────────────────────────────────────────────────────┘    LISTEN_FDS=3
+//!  orphaned processes ─► its children now (subreaper), reaped
+//! ```
+//!
+//! **Invariants**
+//! - While it holds a terminal it goes on, unless it is told to stop (the rules are in `backoff.rs`).
+//! - What a supervisor sent before it died counts: its queue is emptied before its death is acted on.
+//! - Only the supervisor it started is listened to; descriptors that others send are closed.
+//! - It never panics on what comes from outside; a stderr that fails does not end it, one that stalls not hold it up.
+//!
+//! Absent on purpose: an asynchronous runtime, threads, logging set-up, configuration, files. The less there is the
+//! less can end it, and with it every terminal. It does not restart hung supervisors (no watchdog), and it is not
+//! used under systemd, which does its work there.
+//!
+//! The supervisor finds in its environment `NOTIFY_SOCKET`, `SYSTEMD_EXEC_PID`, with descriptors held `LISTEN_PID`,
+//! `LISTEN_FDS` and `LISTEN_FDNAMES`, and besides what systemd would set: `KAVAL_KEEPER`, the keeper's pid, and
+//! `KAVAL_NOFILE`, the soft limit on descriptors the keeper was started with (a number or `unlimited`), which is the
+//! one its own children should get.
+
+mod backoff;
+mod launch;
+mod message;
+mod signals;
+mod socket;
+mod store;
+mod sys;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    Pid, Resource, Rlimit, WaitOptions, WaitStatus, getpid, getrlimit, set_child_subreaper,
+    setrlimit, wait,
+};
+use thiserror::Error;
+
+use backoff::{Death, Ended, History, Situation, Verdict, decide};
+use launch::{EXIT_NOT_STARTED, Launch};
+use message::{Change, Message};
+use signals::{Signals, forward, stop_among};
+use socket::{Datagram, NotifySocket};
+use store::{Name, Store};
+
+/// Messages read in one go before the keeper looks at its signals again. More than a queue holds
+/// (`net.unix.max_dgram_qlen`, 10 to 512), so that a dead supervisor's messages are all among them even while
+/// somebody else floods the socket.
+const MESSAGES_IN_ONE_GO_MAX: usize = 65_536;
+
+/// Why the keeper could not begin. Once it has, nothing but its supervisor's end and a signal ends it.
+#[derive(Debug, Error)]
+pub enum KeeperError {
+    /// The command is empty.
+    #[error("keeper was given no command to run")]
+    NoCommand,
+    /// It forks, which only a process with one thread may do and go on.
+    #[error("keeper must start with a single thread, and there are {0}")]
+    Threads(usize),
+    /// `/proc/self/task` cannot be read.
+    #[error("keeper cannot count its threads")]
+    CountThreads(#[source] io::Error),
+    /// Orphaned children cannot be made its own.
+    #[error("keeper cannot become a subreaper")]
+    Subreaper(#[source] io::Error),
+    /// Signal handlers cannot be installed.
+    #[error("keeper cannot handle signals")]
+    Signals(#[source] io::Error),
+    /// The notify socket cannot be bound.
+    #[error("keeper cannot bind its notify socket")]
+    Socket(#[source] io::Error),
+}
+
+/// Runs `command` (the program, then its arguments) as the supervisor, and again whenever it dies, until it is done
+/// or a signal asks for the end; returns the exit code to end with, which is the last supervisor's (128 + signal if a
+/// signal ended it, or if one ended the keeper between two supervisors).
+///
+/// To be called while the process has one thread. It takes over the process: signal handlers, children, limits.
+/// Needs Linux 5.9.
+///
+/// # Errors
+/// [`KeeperError`], all before the first supervisor is started.
+pub fn run(command: &[OsString]) -> Result<ExitCode, KeeperError> {
+    if command.is_empty() {
+        return Err(KeeperError::NoCommand);
+    }
+    require_single_thread()?;
+    set_child_subreaper(Some(getpid())).map_err(|errno| KeeperError::Subreaper(errno.into()))?;
+    let mut keeper = Keeper::new(command)?;
+    loop {
+        if let Some(code) = keeper.turn() {
+            return Ok(ExitCode::from(code));
+        }
+    }
+}
+
+fn require_single_thread() -> Result<(), KeeperError> {
+    let tasks = std::fs::read_dir("/proc/self/task").map_err(KeeperError::CountThreads)?;
+    match tasks.count() {
+        1 => Ok(()),
+        threads => Err(KeeperError::Threads(threads)),
+    }
+}
+
+/// Writes one line to stderr if that can be done without waiting; whatever becomes of it.
+fn say(line: fmt::Arguments<'_>) {
+    let stderr = io::stderr();
+    let now = Timespec::default();
+    let has_room = poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&now)) == Ok(1);
+    if has_room {
+        let line = format!("kaval keeper: {line}\n");
+        let _ = stderr.lock().write_all(line.as_bytes());
+    }
+}
+
+struct Keeper<'a> {
+    command: &'a [OsString],
+    limit: Rlimit,
+    signals: Signals,
+    socket: NotifySocket,
+    store: Store<OwnedFd>,
+    history: History,
+    /// The signal that asked for the end.
+    stop: Option<i32>,
+    supervisor: Supervisor,
+}
+
+#[derive(Clone, Copy)]
+enum Supervisor {
+    /// It runs, or its death was not noticed yet.
+    Running {
+        pid: Pid,
+        since: Instant,
+        ready: bool,
+    },
+    /// The next one is started then.
+    Due { at: Instant },
+}
+
+impl Supervisor {
+    fn is(&self, process: Pid) -> bool {
+        matches!(self, Self::Running { pid, .. } if *pid == process)
+    }
+
+    fn note_ready(&mut self) {
+        if let Self::Running { ready, .. } = self {
+            *ready = true;
+        }
+    }
+}
+
+impl<'a> Keeper<'a> {
+    fn new(command: &'a [OsString]) -> Result<Self, KeeperError> {
+        Ok(Self {
+            command,
+            limit: raise_descriptor_limit(),
+            signals: Signals::new().map_err(KeeperError::Signals)?,
+            socket: NotifySocket::bind().map_err(KeeperError::Socket)?,
+            store: Store::new(),
+            history: History::default(),
+            stop: None,
+            supervisor: Supervisor::Due { at: Instant::now() },
+        })
+    }
+
+    /// Waits for something to happen and acts on it; the exit code when it was the end.
+    fn turn(&mut self) -> Option<u8> {
+        self.wait_for_event();
+        let arrived = self.signals.take();
+        self.stop = self.stop.or(stop_among(&arrived));
+        let dead = self.reap();
+        // After the reaping, so that all the dead one sent is read; before the verdict, so that it counts.
+        self.drain_socket();
+        if let Some(code) = dead.and_then(|ended| self.bury(ended)) {
+            return Some(code);
+        }
+        match (self.supervisor, self.stop) {
+            (Supervisor::Running { pid, .. }, _) => forward(&arrived, pid),
+            (Supervisor::Due { .. }, Some(signal)) => return Some(Ended::Signalled(signal).code()),
+            (Supervisor::Due { at }, None) if at <= Instant::now() => return self.start(),
+            (Supervisor::Due { .. }, None) => {}
+        }
+        None
+    }
+
+    fn wait_for_event(&self) {
+        let timeout = match self.supervisor {
+            Supervisor::Running { .. } => None,
+            Supervisor::Due { at } => Some(at.saturating_duration_since(Instant::now())),
+        };
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let mut sources = [
+            self.signals.poll_fd(),
+            PollFd::new(&self.socket, PollFlags::IN),
+        ];
+        // An error is an interruption, or passes: every source is looked at in any case.
+        let _ = poll(&mut sources, timeout.as_ref());
+    }
+
+    fn start(&mut self) -> Option<u8> {
+        let launch = Launch {
+            command: self.command,
+            notify_address: self.socket.address(),
+            limit: self.limit,
+            handled: self.signals.handled(),
+            store: &self.store,
+        };
+        let since = Instant::now();
+        match launch.start() {
+            Ok(pid) => {
+                self.supervisor = Supervisor::Running {
+                    pid,
+                    since,
+                    ready: false,
+                };
+                None
+            }
+            Err(error) => {
+                let ended = Ended::Exited(EXIT_NOT_STARTED);
+                let death = Death {
+                    ended,
+                    ready: false,
+                    lived: Duration::ZERO,
+                };
+                self.after(
+                    &death,
+                    format_args!("supervisor cannot be forked ({error})"),
+                )
+            }
+        }
+    }
+
+    /// Takes the status of every dead child; returns that of the supervisor if it is among them.
+    fn reap(&self) -> Option<Ended> {
+        let mut dead = None;
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if self.supervisor.is(pid) {
+                dead = Some(how_it_ended(status));
+            }
+        }
+        dead
+    }
+
+    /// Acts on every message that is queued now.
+    fn drain_socket(&mut self) {
+        for _ in 0..MESSAGES_IN_ONE_GO_MAX {
+            match self.socket.receive() {
+                Ok(Some(datagram)) => self.take(datagram),
+                Ok(None) => return,
+                Err(error) => return say(format_args!("notify socket cannot be read: {error}")),
+            }
+        }
+    }
+
+    fn take(&mut self, datagram: Datagram) {
+        if !datagram
+            .sender
+            .is_some_and(|sender| self.supervisor.is(sender))
+        {
+            return;
+        }
+        if datagram.truncated {
+            return say(format_args!("refused a message that came in cut short"));
+        }
+        match Message::parse(&datagram.text) {
+            Message::Barrier => drop(datagram.fds),
+            Message::Notice { ready, change } => {
+                if ready {
+                    self.supervisor.note_ready();
+                }
+                if let Some(change) = change {
+                    self.apply(change, datagram.fds);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, change: Change, fds: Vec<OwnedFd>) {
+        match change {
+            Change::Add(name) => self.add(&name, fds),
+            Change::Remove(name) => self.store.remove(&name),
+            Change::BadName(name) => say(format_args!(
+                "refused a descriptor with the bad name {name:?}"
+            )),
+        }
+    }
+
+    fn add(&mut self, name: &Name, fds: Vec<OwnedFd>) {
+        let results = fds.into_iter().map(|fd| self.store.add(name, fd));
+        let refused = results.filter(Result::is_err).count();
+        if refused > 0 {
+            let held = self.store.len();
+            say(format_args!(
+                "refused {refused} descriptors named {name}: no room for more names than of {held}"
+            ));
+        }
+    }
+
+    fn bury(&mut self, ended: Ended) -> Option<u8> {
+        let Supervisor::Running { pid, since, ready } = self.supervisor else {
+            return None;
+        };
+        let death = Death {
+            ended,
+            ready,
+            lived: since.elapsed(),
+        };
+        self.after(&death, format_args!("supervisor (pid {pid}) {ended}"))
+    }
+
+    fn after(&mut self, death: &Death, what: fmt::Arguments<'_>) -> Option<u8> {
+        self.history = self.history.with(death);
+        let situation = Situation {
+            stopping: self.stop.is_some(),
+            terminal_held: self.store.holds_terminal(),
+        };
+        let verdict = decide(self.history, death, situation);
+        say(format_args!(
+            "{what} with {} descriptors held; {verdict}",
+            self.store.len()
+        ));
+        match verdict {
+            Verdict::End { code } => Some(code),
+            Verdict::Restart { after } => {
+                self.supervisor = Supervisor::Due {
+                    at: Instant::now() + after,
+                };
+                None
+            }
+        }
+    }
+}
+
+/// Raises the soft limit on descriptors to the hard one; returns what it was.
+fn raise_descriptor_limit() -> Rlimit {
+    let original = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: original.maximum,
+        maximum: original.maximum,
+    };
+    if let Err(errno) = setrlimit(Resource::Nofile, raised) {
+        say(format_args!(
+            "limit on descriptors cannot be raised: {errno}"
+        ));
+    }
+    original
+}
+
+fn how_it_ended(status: WaitStatus) -> Ended {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Ended::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
+        (None, signal) => Ended::Signalled(signal.unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_to_run_is_refused() {
+        assert!(matches!(run(&[]), Err(KeeperError::NoCommand)));
+    }
+
+    #[test]
+    fn process_with_threads_is_refused() {
+        let command = ["true".into()];
+        let here = std::thread::scope(|scope| scope.spawn(|| run(&command)).join().unwrap());
+        assert!(matches!(here, Err(KeeperError::Threads(2..))));
+    }
+}
