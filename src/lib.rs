@@ -1,4 +1,14 @@
 //! kaval: a supervisor for long-lived terminals.
+//!
+//! This crate is what surrounds the actors of [`kaval_actors`]: the [`wire`] protocol, the [`socket`] that speaks it, the [`client`] that drives
+//! it, the [`daemon`] that puts them together under a [`keeper`] or systemd, and the command line ([`cli`]).
 
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod daemon;
 pub mod fdstore;
 pub mod keeper;
+pub mod places;
+pub mod socket;
+pub mod wire;

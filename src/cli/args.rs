@@ -1,0 +1,305 @@
+//! The command line's grammar: the one definition that parsing, `--help` and completions come from.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kaval_actors::{Name, Size, log::journal::DataPath};
+
+/// Keeps terminals alive: a shell, a build or an agent goes on when the window, the connection or kaval itself is gone.
+///
+/// Without a command, kaval attaches to the most recent terminal, or creates one, and starts a supervisor in the background if
+/// none answers. Detach with Ctrl-\.
+#[derive(Debug, Parser)]
+#[command(name = "kaval", version, max_term_width = 100, subcommand_help_heading = "Commands", after_help = AFTER_HELP)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) target: Target,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  kaval                              a terminal that survives; Ctrl-\\ detaches, kaval comes back
+  kaval new build -- make -j8        a named terminal that runs a command
+  kaval new -d agent -- ./agent      the same, without attaching
+  kaval wait build --exit            until it has ended
+  kaval screen agent                 what it shows now
+
+Exit codes: 0 done, 1 failed, 2 bad usage, 3 no such terminal, 5 no supervisor answers, 124 timed out. kaval, new and attach
+end with 0 on detach, with the child's own code (128 + signal) when it ends while attached, with 125 when kaval fails.";
+
+/// Which supervisor.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Target {
+    /// The supervisor's socket [env: KAVAL_SOCKET]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(super) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Create a terminal and attach to it
+    New(New),
+    /// Attach to a terminal; Ctrl-\ detaches, pressed twice it is sent on
+    #[command(visible_alias = "a")]
+    Attach(Attach),
+    /// List the terminals
+    #[command(visible_alias = "list")]
+    Ls(Ls),
+    /// Type text into a terminal
+    Send(Send),
+    /// Set a terminal's size
+    Resize(Resize),
+    /// End a terminal's child as a closed window would, or send it a signal
+    Kill(Kill),
+    /// Forget an ended terminal
+    Rm(Rm),
+    /// Wait until a terminal has ended, is idle, or shows something
+    Wait(Wait),
+    /// Print what a terminal shows now
+    Screen(Screen),
+    /// Print what a terminal has put out
+    History(History),
+    /// Run the supervisor in the foreground
+    Serve(Serve),
+    /// End every terminal and the supervisor
+    Shutdown(Shutdown),
+    /// Print shell completions
+    Completions(Completions),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct New {
+    /// Its name, of A-Z a-z 0-9 . _ - [default: made from the command]
+    pub(super) name: Option<Name>,
+    /// Do not attach; print its name
+    #[arg(short, long)]
+    pub(super) detach: bool,
+    /// Where it starts [default: the present directory]
+    #[arg(long, value_name = "DIR")]
+    pub(super) cwd: Option<PathBuf>,
+    /// Give its environment a variable; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    pub(super) env: Vec<(String, String)>,
+    /// Its size [default: the window's, else 80x24]
+    #[arg(long, value_name = "COLSxROWS")]
+    pub(super) size: Option<Size>,
+    /// Use the terminal of that name if there is one
+    #[arg(long, requires = "name")]
+    pub(super) if_absent: bool,
+    /// Print JSON (with --detach)
+    #[arg(long, requires = "detach")]
+    pub(super) json: bool,
+    /// Program and arguments [default: your shell]
+    #[arg(last = true, value_name = "CMD")]
+    pub(super) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Attach {
+    /// Which terminal
+    pub(super) name: String,
+    /// Watch only
+    #[arg(long)]
+    pub(super) read_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Ls {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Send {
+    /// Which terminal
+    pub(super) name: String,
+    /// Press Enter after it
+    #[arg(long)]
+    pub(super) enter: bool,
+    /// The text, its words joined by spaces [default: read from stdin]
+    #[arg(allow_hyphen_values = true)]
+    pub(super) text: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Resize {
+    /// Which terminal
+    pub(super) name: String,
+    /// Its new size
+    #[arg(value_name = "COLSxROWS")]
+    pub(super) size: Size,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Kill {
+    /// Which terminal
+    pub(super) name: String,
+    /// Send just this signal, by name or number
+    #[arg(long, value_name = "SIGNAL", value_parser = signal)]
+    pub(super) signal: Option<i32>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rm {
+    /// Which terminals
+    #[arg(required = true)]
+    pub(super) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "until", required = true, multiple = false, args = ["exit", "idle", "pattern"])]
+pub(super) struct Wait {
+    /// Which terminal
+    pub(super) name: String,
+    /// Until its child has ended; prints how
+    #[arg(long)]
+    pub(super) exit: bool,
+    /// Until it has put nothing out for so many milliseconds
+    #[arg(long, value_name = "MS")]
+    pub(super) idle: Option<u64>,
+    /// Until this regular expression matches a line of its screen, or of what arrives
+    #[arg(long = "match", value_name = "REGEX", id = "pattern")]
+    pub(super) pattern: Option<String>,
+    /// Give up after so many seconds, with exit code 124
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) timeout: Option<f64>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ScreenFormat {
+    /// Rows of text
+    Text,
+    /// Escape sequences that draw it
+    Ansi,
+    /// Cursor, lines and cells
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Screen {
+    /// Which terminal
+    pub(super) name: String,
+    /// How
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: ScreenFormat,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum HistoryFormat {
+    /// The bytes as the child wrote them
+    Raw,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct History {
+    /// Which terminal
+    pub(super) name: String,
+    /// How
+    #[arg(long, value_enum)]
+    pub(super) format: HistoryFormat,
+    /// From this offset
+    #[arg(long, value_name = "OFFSET")]
+    pub(super) from: Option<u64>,
+    /// To before this offset
+    #[arg(long, value_name = "OFFSET")]
+    pub(super) to: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The configuration [default: ~/.config/kaval/kaval.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Where it keeps its state [default: ~/.local/state/kaval]
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+    /// Run without the parent process that keeps terminals when the supervisor dies
+    #[arg(long)]
+    pub(super) no_keeper: bool,
+    /// How output reaches the journal: copying loses bytes when killed, and is for kernels that cannot splice
+    #[arg(long, value_parser = data_path, default_value = "splice", hide = true)]
+    pub(super) data_path: DataPath,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Shutdown {
+    /// Do not ask when terminals are live
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// For which shell
+    #[arg(value_enum)]
+    pub(super) shell: clap_complete::Shell,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("give it as KEY=VALUE".to_owned()),
+    }
+}
+
+fn data_path(text: &str) -> Result<DataPath, String> {
+    match text {
+        "splice" => Ok(DataPath::Splice),
+        "copy" => Ok(DataPath::Copy),
+        _ => Err("splice or copy".to_owned()),
+    }
+}
+
+/// Signals that `kill --signal` knows by name.
+const SIGNALS: &[(&str, i32)] = &[
+    ("HUP", libc::SIGHUP),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("KILL", libc::SIGKILL),
+    ("USR1", libc::SIGUSR1),
+    ("USR2", libc::SIGUSR2),
+    ("ALRM", libc::SIGALRM),
+    ("TERM", libc::SIGTERM),
+    ("CONT", libc::SIGCONT),
+    ("STOP", libc::SIGSTOP),
+    ("TSTP", libc::SIGTSTP),
+    ("WINCH", libc::SIGWINCH),
+];
+
+fn signal(text: &str) -> Result<i32, String> {
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let by_number = text.parse().ok().filter(|number| (1..=31).contains(number));
+    let by_name = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    by_number.or(by_name).ok_or_else(|| {
+        let names: Vec<_> = SIGNALS.iter().map(|(name, _)| *name).collect();
+        format!("no such signal; use a number from 1 to 31 or one of {}", names.join(" "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn signals_are_known_by_name_and_number() {
+        assert_eq!((signal("TERM"), signal("sigint"), signal("9")), (Ok(15), Ok(2), Ok(9)));
+        assert!(signal("0").is_err() && signal("32").is_err() && signal("NOPE").is_err());
+    }
+}

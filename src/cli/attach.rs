@@ -1,0 +1,194 @@
+//! `kaval attach`: this terminal becomes a window on that one.
+//!
+//! **Invariants.** The terminal that kaval runs in is put back as it was, however attaching ends. Nothing of kaval's own is shown while
+//! attached, but for a line when the supervisor has not answered for a while.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Read, Write},
+    os::fd::AsFd,
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use kaval_actors::Size;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+
+use super::{Failure, Sockets, keys::Keys};
+use crate::{
+    client::{ClientError, Session, SessionOptions, Update},
+    config::Config,
+    places,
+    wire::{AttachFrom, AttachMode, TermRef},
+};
+
+/// How long a second press of the detach key is waited for.
+const SECOND_PRESS: Duration = Duration::from_millis(300);
+/// How long a supervisor may be gone before a line says so.
+const QUIET_GAP: Duration = Duration::from_secs(2);
+/// Leaves the terminal clean: main screen, no margins, no mouse, no paste brackets, plain text, cursor shown.
+const CLEAN: &[u8] = b"\x18\x1b[?1049l\x1b[?6l\x1b7\x1b[r\x1b8\x1b[?7h\x1b(B\x0f\x1b[m\x1b[?1l\x1b>\
+    \x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?25h\x1b[0 q";
+
+/// Attaching needs a terminal to attach.
+pub(super) fn require_tty() -> Result<(), Failure> {
+    let missing = [("stdin", io::stdin().is_terminal()), ("stdout", io::stdout().is_terminal())];
+    match missing.iter().find(|(_, is_terminal)| !is_terminal) {
+        Some((what, _)) => {
+            let message = format!("attaching needs a terminal, and {what} is none: use kaval new -d, kaval send and kaval screen");
+            Err(Failure::new(Failure::ATTACHING, message))
+        }
+        None => Ok(()),
+    }
+}
+
+/// This window's size, if there is one.
+pub(super) fn window_size() -> Option<Size> {
+    let size = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin())).ok()?;
+    Size::new(size.ws_col.into(), size.ws_row.into()).ok()
+}
+
+/// Attaches until detached, or until the child ends; its exit code then.
+pub(super) async fn attach(sockets: &Sockets, term: TermRef, read_only: bool) -> Result<ExitCode, Failure> {
+    require_tty()?;
+    let config = Config::read(places::config_file().as_deref()).map_err(|error| Failure::new(Failure::ATTACHING, super::chain(&error)))?;
+    let (_, socket) = sockets.connect().await?;
+    let mode = if read_only { AttachMode::Ro } else { AttachMode::Rw };
+    let options = SessionOptions { socket, term, mode, size: window_size(), from: AttachFrom::Screen };
+    let session = Session::attach(options).await.map_err(|error| Failure::from(error).while_attaching())?;
+    let name = session.name().to_owned();
+    let terminal = RawTerminal::enter().map_err(|error| Failure::from(error).while_attaching())?;
+    let end = follow(session, Keys::new(config.attach.detach_key.0), read_only).await;
+    terminal.leave();
+    match end {
+        Ok(End::Detached) => {
+            eprintln!("[detached from {name}; kaval attach {name} comes back]");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(End::DetachedByOther) => {
+            eprintln!("[detached from {name} by another client]");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(End::Exited(exit)) => {
+            eprintln!("[{name} {exit}]");
+            Ok(ExitCode::from(exit.shell_code()))
+        }
+        Ok(End::Signalled(signal)) => Ok(ExitCode::from(128 + signal)),
+        Err(error) => Err(Failure::new(Failure::ATTACHING, super::chain(&error))),
+    }
+}
+
+enum End {
+    Detached,
+    DetachedByOther,
+    Exited(crate::wire::ExitInfo),
+    Signalled(u8),
+}
+
+async fn follow(mut session: Session, mut keys: Keys, read_only: bool) -> Result<End, ClientError> {
+    let mut typed = typing();
+    let broken = ClientError::Broken;
+    let mut resized = signal(SignalKind::window_change()).map_err(broken)?;
+    let mut hung_up = signal(SignalKind::hangup()).map_err(broken)?;
+    let mut terminated = signal(SignalKind::terminate()).map_err(broken)?;
+    let mut armed_until = Instant::now();
+    let mut told_gap = false;
+    loop {
+        let gap_told_at = session.down_since().map(|since| Instant::from_std(since) + QUIET_GAP);
+        tokio::select! {
+            biased;
+            _ = hung_up.recv() => return Ok(End::Signalled(libc::SIGHUP as u8)),
+            _ = terminated.recv() => return Ok(End::Signalled(libc::SIGTERM as u8)),
+            bytes = typed.recv() => {
+                let Some(bytes) = bytes else { return Ok(End::Detached) };
+                let typed = keys.take(&bytes);
+                if !typed.send.is_empty() && !read_only {
+                    session.input(typed.send.into()).await;
+                }
+                if typed.detach {
+                    return Ok(End::Detached);
+                }
+                armed_until = Instant::now() + SECOND_PRESS;
+            }
+            () = sleep_until(armed_until), if keys.is_armed() => return Ok(End::Detached),
+            _ = resized.recv() => {
+                if let (Some(size), false) = (window_size(), read_only) {
+                    session.resize(size).await;
+                }
+            }
+            update = session.next() => {
+                told_gap = false;
+                match update? {
+                    Update::Screen { data, .. } | Update::Output { data, .. } => show(&data).map_err(broken)?,
+                    Update::Resized { .. } | Update::Lagged { .. } => {}
+                    Update::Exited(exit) => return Ok(End::Exited(exit)),
+                    Update::Detached => return Ok(End::DetachedByOther),
+                }
+            }
+            () = sleep_until(gap_told_at.unwrap_or_else(Instant::now)), if gap_told_at.is_some() && !told_gap => {
+                told_gap = true;
+                show(b"\x1b7\x1b[1;1H\x1b[7m kaval: waiting for the supervisor \x1b[m\x1b8").map_err(broken)?;
+            }
+        }
+    }
+}
+
+fn show(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// What is typed, read by a thread: a terminal's own descriptor must stay blocking, since its shell shares it.
+fn typing() -> mpsc::Receiver<Bytes> {
+    let (sender, receiver) = mpsc::channel(16);
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        let mut stdin = io::stdin().lock();
+        while let Ok(n @ 1..) = stdin.read(&mut buffer) {
+            if sender.blocking_send(Bytes::copy_from_slice(&buffer[..n])).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// The terminal in raw mode, until dropped.
+struct RawTerminal {
+    tty: File,
+    before: Termios,
+}
+
+impl RawTerminal {
+    fn enter() -> io::Result<Self> {
+        let tty = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let before = tcgetattr(&tty)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(&tty, OptionalActions::Now, &raw)?;
+        Ok(Self { tty, before })
+    }
+
+    /// Puts it back, on a fresh line.
+    fn leave(self) {
+        let _ = show(CLEAN);
+        let _ = show(b"\r\n");
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = show(CLEAN);
+        }
+        let _ = tcsetattr(&self.tty, OptionalActions::Drain, &self.before);
+    }
+}

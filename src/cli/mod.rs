@@ -1,0 +1,183 @@
+//! The command line: what a person, or a script, types.
+//!
+//! ```text
+//!   args (grammar) ─► run ─┬─► serve: daemon
+//!                          ├─► commands: one request each, printed as text or JSON
+//!                          ├─► attach, wait: a client session
+//!                          └─► background: starts a supervisor when none answers
+//! ```
+//!
+//! **Invariants.** A failure is one line on stderr that says what was wrong and what to do, and an exit code of [`Failure`]. Data goes to
+//! stdout, everything else to stderr.
+
+mod args;
+mod attach;
+mod background;
+mod commands;
+mod keys;
+mod table;
+mod wait;
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser};
+
+use self::args::{Arguments, Command};
+use crate::{
+    client::{Client, ClientError},
+    daemon::{self, ServeOptions},
+    places,
+    wire::Code,
+};
+
+/// How a command ends when it does not end well.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    const FAILED: u8 = 1;
+    const USAGE: u8 = 2;
+    const NO_SUCH_TERM: u8 = 3;
+    const UNREACHABLE: u8 = 5;
+    const TIMED_OUT: u8 = 124;
+    /// Of `kaval`, `new` and `attach`, where lower codes may be the child's.
+    const ATTACHING: u8 = 125;
+
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// A general failure while attaching gets the code that no child's is likely to be.
+    fn while_attaching(self) -> Self {
+        let code = if self.code == Self::FAILED { Self::ATTACHING } else { self.code };
+        Self { code, ..self }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let code = match &error {
+            ClientError::Unreachable { .. } => Self::UNREACHABLE,
+            ClientError::Refused(error) if error.code == Code::NoSuchTerm => Self::NO_SUCH_TERM,
+            ClientError::Refused(_) | ClientError::Closed | ClientError::Broken(_) => Self::FAILED,
+        };
+        Self::new(code, chain(&error))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(Self::FAILED, error.to_string())
+    }
+}
+
+/// An error and its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', " ")
+}
+
+/// Runs what the process was started for.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    match dispatch(arguments) {
+        Ok(code) => code,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "kaval: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(Arguments { target, command }: Arguments) -> Result<ExitCode, Failure> {
+    let explicit = target.socket;
+    match command {
+        Some(Command::Serve(serve)) => {
+            let options = ServeOptions {
+                config: serve.config,
+                state_dir: serve.state_dir,
+                socket: explicit,
+                keeper: !serve.no_keeper,
+                data_path: serve.data_path,
+            };
+            daemon::run(&options).map_err(|error| Failure::new(Failure::FAILED, chain(error.as_ref())))
+        }
+        Some(Command::Completions(completions)) => {
+            clap_complete::generate(completions.shell, &mut Arguments::command(), "kaval", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(command) => on_runtime(client_command(Sockets::of(explicit), command)),
+        None => on_runtime(background::attach_or_create(Sockets::of(explicit))),
+    }
+}
+
+fn on_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // What still blocks in the background (a read of the terminal) ends with the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn client_command(sockets: Sockets, command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::New(new) => commands::new(&sockets, new).await,
+        Command::Attach(args) => attach::attach(&sockets, args.name.as_str().into(), args.read_only).await,
+        Command::Ls(ls) => commands::ls(&sockets, &ls).await,
+        Command::Send(send) => commands::send(&sockets, send).await,
+        Command::Resize(resize) => commands::resize(&sockets, &resize).await,
+        Command::Kill(kill) => commands::kill(&sockets, &kill).await,
+        Command::Rm(rm) => commands::rm(&sockets, &rm).await,
+        Command::Wait(wait) => wait::wait(&sockets, wait).await,
+        Command::Screen(screen) => commands::screen(&sockets, &screen).await,
+        Command::History(history) => commands::history(&sockets, &history).await,
+        Command::Shutdown(shutdown) => commands::shutdown(&sockets, &shutdown).await,
+        Command::Serve(_) | Command::Completions(_) => unreachable!("done without a client"),
+    }
+}
+
+/// Where a supervisor may answer, in the order in which to try.
+#[derive(Debug, Clone)]
+pub(crate) struct Sockets(Vec<PathBuf>);
+
+impl Sockets {
+    fn of(explicit: Option<PathBuf>) -> Self {
+        let named = explicit.or_else(|| env::var_os("KAVAL_SOCKET").filter(|path: &OsString| !path.is_empty()).map(PathBuf::from));
+        Self(named.map_or_else(places::client_sockets, |path| vec![path]))
+    }
+
+    /// The one that a supervisor of ours would be started on.
+    fn first(&self) -> &PathBuf {
+        &self.0[0]
+    }
+
+    /// Connects to the first that answers; which that was.
+    async fn connect(&self) -> Result<(Client, PathBuf), Failure> {
+        let mut first_error = None;
+        for path in &self.0 {
+            match Client::connect(path).await {
+                Ok(client) => return Ok((client, path.clone())),
+                Err(error @ ClientError::Unreachable { .. }) => first_error = first_error.or(Some(error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(first_error.map_or_else(|| Failure::new(Failure::UNREACHABLE, "no socket to try"), Failure::from))
+    }
+}

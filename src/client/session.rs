@@ -1,0 +1,287 @@
+//! An attachment that outlives connections and supervisors.
+//!
+//! ```text
+//!   attach from the screen ─► events … ─► connection lost ─► reconnect, attach from the next offset, send again what was not
+//!        acknowledged ─► events …
+//! ```
+//!
+//! **Invariants.** Output comes by offset without gap or overlap, but for a declared lag. Input is numbered: what was sent again is not
+//! delivered again. [`Session::next`] may be dropped at any await without losing anything.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use kaval_actors::Size;
+use tokio::time::sleep;
+
+use super::{Client, ClientError, Incoming, body};
+use crate::wire::{AttachFrom, AttachMode, AttachOk, Code, DATA_BYTES_MAX, Data, Event, ExitInfo, Op, TermRef};
+
+/// How long a session tries to reach a supervisor that does not answer.
+const RECONNECT_MAX: Duration = Duration::from_secs(60);
+const RECONNECT_FIRST: Duration = Duration::from_millis(5);
+const RECONNECT_LAST: Duration = Duration::from_millis(250);
+
+/// How to attach.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// Where the supervisor is.
+    pub socket: PathBuf,
+    /// Which terminal.
+    pub term: TermRef,
+    /// What to do with it.
+    pub mode: AttachMode,
+    /// The window's size, if there is a window.
+    pub size: Option<Size>,
+    /// Where to begin.
+    pub from: AttachFrom,
+}
+
+/// What happens to an attached terminal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Update {
+    /// Draw this; it is the whole screen at `offset`.
+    Screen {
+        /// Where it was taken.
+        offset: u64,
+        /// Bytes that draw it.
+        data: Bytes,
+    },
+    /// Output.
+    Output {
+        /// Of its first byte.
+        offset: u64,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// The terminal's size changed.
+    Resized {
+        /// Columns.
+        cols: u16,
+        /// Rows.
+        rows: u16,
+    },
+    /// Output was left out.
+    Lagged {
+        /// First byte left out.
+        from: u64,
+        /// First byte not left out.
+        to: u64,
+    },
+    /// The child has ended: the last update.
+    Exited(ExitInfo),
+    /// Somebody else detached this session: the last update.
+    Detached,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Session {
+    options: SessionOptions,
+    name: String,
+    link: Link,
+    source: String,
+    next_seq: u64,
+    unacknowledged: VecDeque<Unacknowledged>,
+    /// A screen's first frames, until its last has come.
+    screen: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Link {
+    Up { client: Client, stream: u64 },
+    Down { since: Instant, pause: Duration },
+}
+
+#[derive(Debug)]
+struct Unacknowledged {
+    seq: u64,
+    data: Bytes,
+    /// The request that carries it on the present connection.
+    req: Option<u64>,
+}
+
+impl Session {
+    /// Attaches.
+    ///
+    /// # Errors
+    /// The server's refusal, or that nobody answers.
+    pub async fn attach(options: SessionOptions) -> Result<Self, ClientError> {
+        let mut session = Self {
+            options,
+            name: String::new(),
+            link: Link::Down { since: Instant::now(), pause: RECONNECT_FIRST },
+            source: format!("{:016x}", rand::random::<u64>()),
+            next_seq: 1,
+            unacknowledged: VecDeque::new(),
+            screen: Vec::new(),
+        };
+        session.connect().await?;
+        Ok(session)
+    }
+
+    /// The terminal's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Since when there has been no connection.
+    pub fn down_since(&self) -> Option<Instant> {
+        match self.link {
+            Link::Up { .. } => None,
+            Link::Down { since, .. } => Some(since),
+        }
+    }
+
+    /// Whether all input was acknowledged.
+    pub fn is_settled(&self) -> bool {
+        self.unacknowledged.is_empty()
+    }
+
+    /// The offset after the last output received.
+    pub fn offset(&self) -> Option<u64> {
+        match self.options.from {
+            AttachFrom::Offset(offset) => Some(offset),
+            AttachFrom::Screen => None,
+        }
+    }
+
+    /// The next thing that happens; reconnects by itself.
+    ///
+    /// # Errors
+    /// When the terminal is gone, or no supervisor has answered for a minute.
+    pub async fn next(&mut self) -> Result<Update, ClientError> {
+        loop {
+            let Link::Up { client, stream } = &mut self.link else {
+                self.reconnect().await?;
+                continue;
+            };
+            let stream = *stream;
+            match client.next().await {
+                Ok(Incoming::Event(event)) => {
+                    if let Some(update) = self.take(event, stream) {
+                        return Ok(update);
+                    }
+                }
+                Ok(Incoming::Ok { req, .. }) => self.unacknowledged.retain(|input| input.req != Some(req)),
+                Ok(Incoming::Err { error, .. }) if error.code == Code::Restarting => self.drop_link(),
+                Ok(Incoming::Err { req, error }) => {
+                    let before = self.unacknowledged.len();
+                    self.unacknowledged.retain(|input| input.req != req);
+                    if before == self.unacknowledged.len() {
+                        return Err(error.into());
+                    }
+                }
+                Err(error) if error.is_passing() => self.drop_link(),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Types.
+    pub async fn input(&mut self, data: Bytes) {
+        for start in (0..data.len()).step_by(DATA_BYTES_MAX) {
+            let piece = data.slice(start..data.len().min(start + DATA_BYTES_MAX));
+            let seq = self.next_seq;
+            self.next_seq += 1;
+            self.unacknowledged.push_back(Unacknowledged { seq, data: piece, req: None });
+        }
+        self.send_unsent().await;
+    }
+
+    /// Tells the window's new size.
+    pub async fn resize(&mut self, size: Size) {
+        self.options.size = Some(size);
+        let term = self.options.term.clone();
+        if let Link::Up { client, .. } = &mut self.link
+            && client.request(Op::Resize { term, size }).await.is_err()
+        {
+            self.drop_link();
+        }
+    }
+
+    fn drop_link(&mut self) {
+        self.link = Link::Down { since: Instant::now(), pause: RECONNECT_FIRST };
+        self.screen.clear();
+        self.unacknowledged.iter_mut().for_each(|input| input.req = None);
+    }
+
+    async fn reconnect(&mut self) -> Result<(), ClientError> {
+        loop {
+            let error = match self.connect().await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_passing() => error,
+                Err(error) => return Err(error),
+            };
+            let Link::Down { since, pause } = &mut self.link else { return Ok(()) };
+            if since.elapsed() > RECONNECT_MAX {
+                return Err(error);
+            }
+            let wait = *pause;
+            *pause = (*pause * 2).min(RECONNECT_LAST);
+            sleep(wait).await;
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), ClientError> {
+        let mut client = Client::connect(&self.options.socket).await?;
+        let SessionOptions { term, size, from, mode, .. } = self.options.clone();
+        let stream = client.request(Op::Attach { term, size, from, mode }).await?;
+        let attached: AttachOk = match client.next().await? {
+            Incoming::Ok { frame, .. } => body(&frame)?,
+            Incoming::Err { error, .. } => return Err(error.into()),
+            Incoming::Event(_) => return Err(ClientError::Closed),
+        };
+        self.options.term = TermRef::Id(attached.id);
+        self.name = attached.name;
+        self.link = Link::Up { client, stream };
+        self.send_unsent().await;
+        Ok(())
+    }
+
+    async fn send_unsent(&mut self) {
+        let term = self.options.term.clone();
+        let Link::Up { client, .. } = &mut self.link else { return };
+        for input in self.unacknowledged.iter_mut().filter(|input| input.req.is_none()) {
+            let op =
+                Op::Input { term: term.clone(), client: Some(self.source.clone()), seq: input.seq, data: Data(input.data.clone()) };
+            match client.request(op).await {
+                Ok(req) => input.req = Some(req),
+                Err(_) => return self.drop_link(),
+            }
+        }
+    }
+
+    /// Takes an event in; what of it the caller is to know.
+    fn take(&mut self, event: Event, stream: u64) -> Option<Update> {
+        match event {
+            Event::Screen { req, offset, data, more, .. } if req == stream => {
+                self.screen.extend_from_slice(&data.0);
+                if more {
+                    return None;
+                }
+                self.options.from = AttachFrom::Offset(offset);
+                Some(Update::Screen { offset, data: std::mem::take(&mut self.screen).into() })
+            }
+            Event::Output { req, offset, data } if req == stream => {
+                self.options.from = AttachFrom::Offset(offset + data.0.len() as u64);
+                Some(Update::Output { offset, data: data.0 })
+            }
+            Event::Resized { req, cols, rows, .. } if req == stream => Some(Update::Resized { cols, rows }),
+            Event::Lagged { req, from, to } if req == stream => Some(Update::Lagged { from, to }),
+            Event::Exited { req, exit } if req == stream => Some(Update::Exited(exit)),
+            Event::Detached { req } if req == stream => Some(Update::Detached),
+            Event::Screen { .. }
+            | Event::Output { .. }
+            | Event::Resized { .. }
+            | Event::Lagged { .. }
+            | Event::Exited { .. }
+            | Event::Detached { .. }
+            | Event::End { .. } => None,
+        }
+    }
+}

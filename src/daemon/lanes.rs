@@ -1,0 +1,79 @@
+//! The lanes: arbiters (threads) with a journal each, new or taken back.
+
+use std::{collections::BTreeMap, os::fd::AsFd, sync::mpsc, thread};
+
+use actix_rt::{Arbiter, ArbiterHandle};
+use anyhow::Context;
+use kaval_actors::{
+    log::journal::{DataPath, Journal, JournalError, JournalFds, Recovery},
+    supervisor::{Custody, custody::Tag},
+    terminal::Lane,
+};
+
+/// More lanes than this do not help: one moves some 40 MB/s of drawn output.
+const LANES_MAX: usize = 8;
+
+/// Starts as many lanes as there are journals, or, at the first start, processors. A lane whose journal cannot be read gets a new one, and
+/// says so.
+///
+/// # Errors
+/// When the system has no descriptors, memory or threads left.
+pub fn start(
+    mut journals: BTreeMap<u32, JournalFds>,
+    bytes_max: u64,
+    path: DataPath,
+    custody: &dyn Custody,
+) -> anyhow::Result<(Vec<Arbiter>, Vec<ArbiterHandle>)> {
+    let lanes = match journals.keys().next_back() {
+        Some(last) => *last + 1,
+        None => thread::available_parallelism().map_or(1, usize::from).min(LANES_MAX) as u32,
+    };
+    let share = bytes_max / u64::from(lanes);
+    let mut arbiters = Vec::new();
+    for lane in 0..lanes {
+        let arbiter = Arbiter::new();
+        let kept = journals.remove(&lane).map(|fds| open(&arbiter, fds, share, path));
+        match kept {
+            Some(Ok(recovery)) => report(lane, recovery),
+            other => {
+                if let Some(Err(error)) = other {
+                    tracing::error!(lane, error = &error as &dyn std::error::Error, "a journal cannot be read: its output is lost");
+                }
+                open(&arbiter, fresh(lane, custody)?, share, path).context("cannot begin a journal")?;
+            }
+        }
+        arbiters.push(arbiter);
+    }
+    let handles = arbiters.iter().map(Arbiter::handle).collect();
+    Ok((arbiters, handles))
+}
+
+/// A new journal, in custody before it is used.
+fn fresh(lane: u32, custody: &dyn Custody) -> anyhow::Result<JournalFds> {
+    let fds = JournalFds::create().context("cannot make a journal")?;
+    let named = [(Tag::Journal(lane), fds.file.as_fd()), (Tag::PipeReader(lane), fds.reader.as_fd()), (Tag::PipeWriter(lane), fds.writer.as_fd())];
+    for (tag, fd) in named {
+        custody.remove(&tag.to_string())?;
+        custody.store(&tag.to_string(), fd)?;
+    }
+    custody.settle()?;
+    Ok(fds)
+}
+
+/// Opens the journal on the arbiter's own thread, where it stays.
+fn open(arbiter: &Arbiter, fds: JournalFds, bytes_max: u64, path: DataPath) -> Result<Recovery, JournalError> {
+    let (reply, answer) = mpsc::channel();
+    arbiter.spawn_fn(move || {
+        let opened = Journal::open(fds, bytes_max, path).map(|(journal, recovery)| {
+            Lane::install(journal);
+            recovery
+        });
+        let _ = reply.send(opened);
+    });
+    answer.recv().unwrap_or(Err(JournalError::Foreign))
+}
+
+fn report(lane: u32, recovery: Recovery) {
+    let Recovery { tail_bytes, pipe_bytes, voided } = recovery;
+    tracing::info!(lane, tail_bytes, pipe_bytes, voided, "journal recovered");
+}

@@ -1,0 +1,99 @@
+//! A stream of a terminal's events to one client.
+
+use std::rc::Rc;
+
+use actix::Addr;
+use bytes::Bytes;
+use kaval_actors::terminal::{Attached, ClientId, Detach, Event as TermEvent, Pump, Terminal};
+use tokio::task::JoinHandle;
+
+use super::connection::Session;
+use crate::wire::{DATA_BYTES_MAX, Data, Event, TermRef};
+
+/// A stream that is open.
+pub(super) struct Attachment {
+    pub(super) term: TermRef,
+    pub(super) client: ClientId,
+    pub(super) terminal: Addr<Terminal>,
+    task: JoinHandle<()>,
+}
+
+impl Attachment {
+    /// Starts streaming to `req`.
+    pub(super) fn begin(session: &Rc<Session>, req: u64, term: TermRef, terminal: Addr<Terminal>, attached: Attached) -> Self {
+        let client = attached.client;
+        let task = actix_rt::spawn(stream(session.clone(), req, terminal.clone(), attached));
+        Self { term, client, terminal, task }
+    }
+
+    /// Ends it, without a word to the client.
+    pub(super) async fn end(self) {
+        self.task.abort();
+        let _ = self.terminal.send(Detach(Some(self.client))).await;
+    }
+}
+
+async fn stream(session: Rc<Session>, req: u64, terminal: Addr<Terminal>, attached: Attached) {
+    loop {
+        let (event, wants_more) = attached.outbox.next().await;
+        let last = event.is_last();
+        for frame in frames(req, event) {
+            if session.send(&frame).await.is_err() {
+                return;
+            }
+        }
+        if last {
+            let _ = session.send(&Event::End { req }).await;
+            session.attachments.borrow_mut().remove(&req);
+            return;
+        }
+        if wants_more {
+            let _ = terminal.send(Pump(attached.client)).await;
+        }
+    }
+}
+
+/// An event as frames: a long one in several.
+fn frames(req: u64, event: TermEvent) -> Vec<Event> {
+    match event {
+        TermEvent::Screen { offset, size, data } => {
+            let (cols, rows) = (size.cols(), size.rows());
+            let pieces = pieces(&data);
+            let last = pieces.len() - 1;
+            let frame = |(i, data)| Event::Screen { req, offset, cols, rows, data: Data(data), more: i < last };
+            pieces.into_iter().enumerate().map(frame).collect()
+        }
+        TermEvent::Output { offset, data } => vec![Event::Output { req, offset, data: Data(data) }],
+        TermEvent::Resized { offset, size } => vec![Event::Resized { req, offset, cols: size.cols(), rows: size.rows() }],
+        TermEvent::Lagged { from, to } => vec![Event::Lagged { req, from, to }],
+        TermEvent::Exited(exit) => vec![Event::Exited { req, exit: exit.into() }],
+        TermEvent::Detached => vec![Event::Detached { req }],
+    }
+}
+
+fn pieces(data: &Bytes) -> Vec<Bytes> {
+    let starts = (0..data.len().max(1)).step_by(DATA_BYTES_MAX);
+    starts.map(|start| data.slice(start..data.len().min(start + DATA_BYTES_MAX))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use kaval_actors::Size;
+
+    use super::*;
+
+    #[test]
+    fn a_long_screen_is_cut_and_only_its_last_frame_ends_it() {
+        let data = Bytes::from(vec![7; DATA_BYTES_MAX * 2 + 1]);
+        let cut = frames(1, TermEvent::Screen { offset: 9, size: Size::DEFAULT, data: data.clone() });
+        let mut joined = Vec::new();
+        let mut flags = Vec::new();
+        for frame in cut {
+            let Event::Screen { data, more, offset: 9, .. } = frame else { panic!("not a screen at 9") };
+            joined.extend_from_slice(&data.0);
+            flags.push(more);
+        }
+        assert_eq!((joined, flags), (data.to_vec(), vec![true, true, false]));
+        assert_eq!(frames(1, TermEvent::Screen { offset: 9, size: Size::DEFAULT, data: Bytes::new() }).len(), 1);
+    }
+}

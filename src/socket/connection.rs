@@ -1,0 +1,161 @@
+//! One connection: hello, then requests in the order they come, until the client goes.
+
+use std::{cell::RefCell, collections::HashMap, io, rc::Rc, sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use serde::Serialize;
+use tokio::{
+    io::AsyncWriteExt,
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Mutex, Semaphore},
+    time::timeout,
+};
+use tokio_util::codec::{FramedRead, LengthDelimitedCodec, LengthDelimitedCodecError};
+
+use super::{Hub, attach::Attachment, ops};
+use crate::wire::{self, Code, FRAME_BYTES_MAX, Hello, HelloOk, OPS, Refusal, Reply, ReplyBody, Request, WireError};
+
+/// How long a hello, or the rest of a frame that has begun, may take.
+const DAWDLE_MAX: Duration = Duration::from_secs(10);
+/// How long a client may leave a reply unread.
+const WRITE_MAX: Duration = Duration::from_secs(30);
+/// Requests of one connection that may be under way at once; a further one waits.
+const PENDING_MAX: usize = 64;
+
+/// What the tasks of one connection share.
+pub(super) struct Session {
+    pub(super) hub: Rc<Hub>,
+    writer: Mutex<OwnedWriteHalf>,
+    pub(super) attachments: RefCell<HashMap<u64, Attachment>>,
+    pub(super) pending: Arc<Semaphore>,
+}
+
+impl Session {
+    /// Writes one frame.
+    ///
+    /// # Errors
+    /// When the client is gone or does not read.
+    pub(super) async fn send<T: Serialize>(&self, message: &T) -> io::Result<()> {
+        let body = wire::encode(message);
+        let frame = if body.len() > FRAME_BYTES_MAX {
+            return Err(io::Error::other("a reply is longer than a frame may be"));
+        } else {
+            [&(body.len() as u32).to_be_bytes(), &body[..]].concat()
+        };
+        self.writer.lock().await.write_all(&frame).await
+    }
+
+    /// Answers a request.
+    pub(super) async fn reply<T: Serialize>(&self, req: u64, result: Result<T, WireError>) {
+        let body = match result {
+            Ok(body) => ReplyBody::Ok(body),
+            Err(error) => ReplyBody::Err(error),
+        };
+        match timeout(WRITE_MAX, self.send(&Reply { req, body })).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a reply was not sent"),
+            Err(_) => {
+                tracing::info!("a client does not read its replies: its connection is closed");
+                let _ = self.writer.lock().await.shutdown().await;
+            }
+        }
+    }
+
+    async fn refuse(&self, err: WireError) {
+        let _ = timeout(WRITE_MAX, self.send(&Refusal { err })).await;
+    }
+}
+
+/// Serves one connection to its end; one too many is told so.
+pub(super) async fn serve(stream: UnixStream, hub: &Rc<Hub>, admitted: bool) {
+    let (reader, writer) = stream.into_split();
+    let session = Rc::new(Session {
+        hub: hub.clone(),
+        writer: Mutex::new(writer),
+        attachments: RefCell::default(),
+        pending: Arc::new(Semaphore::new(PENDING_MAX)),
+    });
+    let mut frames = FramedRead::new(reader, wire::codec());
+    if !admitted {
+        return session.refuse(WireError::new(Code::Limit, "the supervisor has as many connections as it may: try again later")).await;
+    }
+    if let Err(refusal) = converse(&session, &mut frames).await {
+        session.refuse(refusal).await;
+    }
+    let attachments = std::mem::take(&mut *session.attachments.borrow_mut());
+    for attachment in attachments.into_values() {
+        attachment.end().await;
+    }
+}
+
+type Frames = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
+
+/// Reads requests until the client goes; an error is the client's, and the last thing it is told.
+async fn converse(session: &Rc<Session>, frames: &mut Frames) -> Result<(), WireError> {
+    let Ok(first) = timeout(DAWDLE_MAX, frames.next()).await else {
+        return Err(WireError::new(Code::Timeout, format!("no hello within {} s", DAWDLE_MAX.as_secs())));
+    };
+    let Some(first) = first.transpose().map_err(unreadable)? else { return Ok(()) };
+    greet(session, &first).await?;
+    while let Some(frame) = next_frame(frames).await? {
+        match parse(&frame) {
+            Ok(request) => ops::perform(session, request).await,
+            Err((Some(req), error)) => session.reply::<()>(req, Err(error)).await,
+            Err((None, error)) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn greet(session: &Session, frame: &[u8]) -> Result<(), WireError> {
+    let hello: Hello = wire::decode(frame).map_err(|_| {
+        WireError::new(Code::BadRequest, format!("the first frame must be {{\"kaval\": {}, \"client\": \"name/version\"}}", wire::VERSION))
+    })?;
+    if hello.kaval != wire::VERSION {
+        let message = format!("protocol version {} is not spoken here, only version {}", hello.kaval, wire::VERSION);
+        return Err(WireError::new(Code::Version, message));
+    }
+    let server = concat!("kaval/", env!("CARGO_PKG_VERSION")).to_owned();
+    let answer = HelloOk { kaval: wire::VERSION, server, boot: session.hub.boot.clone() };
+    session.send(&answer).await.map_err(|error| WireError::new(Code::Internal, error.to_string()))
+}
+
+/// The next frame. An idle client may take for ever; one that has begun a frame may not.
+async fn next_frame(frames: &mut Frames) -> Result<Option<bytes::BytesMut>, WireError> {
+    loop {
+        match timeout(DAWDLE_MAX, frames.next()).await {
+            Ok(frame) => return frame.transpose().map_err(unreadable),
+            Err(_) if frames.read_buffer().is_empty() => {}
+            Err(_) => {
+                let message = format!("the rest of a frame did not come within {} s", DAWDLE_MAX.as_secs());
+                return Err(WireError::new(Code::Timeout, message));
+            }
+        }
+    }
+}
+
+fn unreadable(error: io::Error) -> WireError {
+    if error.get_ref().is_some_and(|inner| inner.is::<LengthDelimitedCodecError>()) {
+        WireError::new(Code::FrameTooLong, format!("a frame is longer than {FRAME_BYTES_MAX} bytes"))
+    } else {
+        WireError::new(Code::BadRequest, format!("the connection ended within a frame: {error}"))
+    }
+}
+
+/// Reads a request in two steps, so that an unknown op and a wrong field are told apart, and answered by number.
+fn parse(frame: &[u8]) -> Result<Request, (Option<u64>, WireError)> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        req: u64,
+        op: String,
+    }
+    let head: Head = wire::decode(frame).map_err(|error| (None, error))?;
+    if !OPS.contains(&head.op.as_str()) {
+        let message = format!("there is no op {:?}; there are {}", head.op.chars().take(40).collect::<String>(), OPS.join(", "));
+        return Err((Some(head.req), WireError::new(Code::UnknownOp, message)));
+    }
+    wire::decode(frame).map_err(|error| (Some(head.req), WireError { message: format!("{}: {}", head.op, error.message), ..error }))
+}

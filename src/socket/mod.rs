@@ -1,0 +1,77 @@
+//! The Unix socket that clients talk to: made safely, and each connection served on its own.
+//!
+//! ```text
+//!   listener ──► connection: hello ─► requests, in order ─┬─► supervisor, terminals (messages)
+//!                     ▲                                    └─► streams: one task an attachment
+//!                     └── writer, shared by replies and streams of this connection
+//! ```
+//!
+//! **Invariants.** Only the same user, or root, is served. The number of connections, of requests under way on each and of bytes waiting for
+//! each is bounded; a client that sends rubbish, dawdles or never reads costs that, and nobody else notices.
+
+mod attach;
+mod bind;
+mod connection;
+mod ops;
+
+use std::{cell::Cell, io, rc::Rc, time::Duration};
+
+use actix::Addr;
+use kaval_actors::supervisor::Supervisor;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Notify,
+    time::sleep,
+};
+
+pub use self::bind::{BindError, bind, private_dir};
+
+/// Most connections at once.
+pub const CONNECTIONS_MAX: usize = 1024;
+/// Pause after an accept that failed for want of descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What all connections share.
+pub struct Hub {
+    /// The supervisor.
+    pub supervisor: Addr<Supervisor>,
+    /// Names this run of it.
+    pub boot: String,
+    /// Told when a client asked for the end of everything, once everything has ended.
+    pub ended: Notify,
+    connections: Cell<usize>,
+}
+
+impl Hub {
+    /// A hub without connections.
+    pub fn new(supervisor: Addr<Supervisor>, boot: String) -> Self {
+        Self { supervisor, boot, ended: Notify::new(), connections: Cell::new(0) }
+    }
+}
+
+/// Accepts connections for ever. Runs on the main thread's local set.
+pub async fn serve(listener: UnixListener, hub: Rc<Hub>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) if is_trusted(&stream) => {
+                let hub = hub.clone();
+                actix_rt::spawn(async move {
+                    let before = hub.connections.get();
+                    hub.connections.set(before + 1);
+                    connection::serve(stream, &hub, before < CONNECTIONS_MAX).await;
+                    hub.connections.set(hub.connections.get() - 1);
+                });
+            }
+            Ok(_) => tracing::warn!("a connection by another user was refused"),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+fn is_trusted(stream: &UnixStream) -> bool {
+    let peer: io::Result<_> = stream.peer_cred();
+    peer.is_ok_and(|peer| peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw())
+}

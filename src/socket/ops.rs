@@ -1,0 +1,340 @@
+//! What each request does: one small function an op, from the wire's words to the actors' and back.
+
+use std::{path::PathBuf, rc::Rc, time::Duration};
+
+use actix::{Addr, MailboxError};
+use kaval_actors::{
+    Name, Size,
+    supervisor::{
+        Create, CreateError, EndAll, Find, Kill, KillError, List, Listing, NoSuchTerm, Remove, RemoveError,
+        manifest::{Record, Restart, State},
+    },
+    terminal::{
+        Attach, AttachFrom as From, Input, InputError, Mode, ReadHistory, Resize, ResizeError, SnapshotBody, SnapshotKind, TakeSnapshot,
+        Terminal,
+    },
+};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
+
+use super::{attach::Attachment, connection::Session};
+use crate::wire::{
+    AttachFrom, AttachMode, AttachOk, Code, DATA_BYTES_MAX, Data, Empty, Event, HistoryOk, LsOk, NewOk, Op, Request, ScreenFormat, ScreenOk,
+    TermInfo, TermRef, WireError,
+};
+
+/// How long a terminal that is being created or restarted is waited for.
+const START_MAX: Duration = Duration::from_secs(10);
+const START_RETRY: Duration = Duration::from_millis(10);
+/// Bytes of history that are read at a time.
+const PAGE_BYTES: usize = DATA_BYTES_MAX / 2;
+
+type Answer<T> = Result<T, WireError>;
+
+/// Does one request. Those that open or close streams, type or resize are done before the next is read, so that they keep their
+/// order; the others go on by themselves.
+pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request) {
+    match op {
+        Op::Attach { term, size, from, mode } => match attach(session, &term, size, from, mode).await {
+            Ok((ok, terminal, attached)) => {
+                session.reply(req, Ok(ok)).await;
+                let attachment = Attachment::begin(session, req, term, terminal, attached);
+                session.attachments.borrow_mut().insert(req, attachment);
+            }
+            Err(error) => session.reply::<Empty>(req, Err(error)).await,
+        },
+        Op::Detach { stream } => {
+            let attachment = session.attachments.borrow_mut().remove(&stream);
+            let answer = match attachment {
+                Some(attachment) => {
+                    attachment.end().await;
+                    Ok(Empty {})
+                }
+                None => Err(WireError::new(Code::BadRequest, format!("request {stream} has no stream open"))),
+            };
+            session.reply(req, answer).await;
+        }
+        Op::Input { term, client, seq, data } => {
+            let delivered = input(session, &term, client, seq, data).await;
+            spawn(session, async move |session: &Session| {
+                let answer = match delivered {
+                    Ok(delivered) => delivered.await.unwrap_or(Err(InputError::Ended)).map_err(input_error(&term)).map(|()| Empty {}),
+                    Err(error) => Err(error),
+                };
+                session.reply(req, answer).await;
+            })
+            .await;
+        }
+        Op::Resize { term, size } => {
+            let answer = resize(session, &term, size).await;
+            session.reply(req, answer).await;
+        }
+        other => spawn(session, async move |session: &Session| independent(session, req, other).await).await,
+    }
+}
+
+/// Runs `work` beside the connection's reading, once there is a place for it.
+async fn spawn<F: AsyncFnOnce(&Session) + 'static>(session: &Rc<Session>, work: F) {
+    let Ok(place) = session.pending.clone().acquire_owned().await else { return };
+    let session = session.clone();
+    actix_rt::spawn(async move {
+        work(&session).await;
+        drop(place);
+    });
+}
+
+async fn independent(session: &Session, req: u64, op: Op) {
+    match op {
+        Op::New { name, command, cwd, env, size, token, if_absent } => {
+            let asked = name.as_deref().map(str::parse::<Name>).transpose();
+            let answer = match asked {
+                Ok(name) => {
+                    let size = size.unwrap_or(Size::DEFAULT);
+                    let cwd = cwd.map(PathBuf::from);
+                    new(session, Create { name, argv: command, cwd, env, size, restart: Restart::Never, token, if_absent }).await
+                }
+                Err(error) => Err(WireError::new(Code::BadRequest, error.to_string())),
+            };
+            session.reply(req, answer).await;
+        }
+        Op::Ls => session.reply(req, ls(session).await).await,
+        Op::Kill { term, signal } => session.reply(req, kill(session, term, signal).await).await,
+        Op::Rm { term } => session.reply(req, rm(session, term).await).await,
+        Op::Screen { term, format } => session.reply(req, screen(session, &term, format).await).await,
+        Op::History { term, from, to } => history(session, req, &term, from, to).await,
+        Op::Shutdown => {
+            let answer = shutdown(session).await;
+            let ended = answer.is_ok();
+            session.reply(req, answer).await;
+            if ended {
+                session.hub.ended.notify_one();
+            }
+        }
+        Op::Attach { .. } | Op::Detach { .. } | Op::Input { .. } | Op::Resize { .. } => {}
+    }
+}
+
+async fn new(session: &Session, create: Create) -> Answer<NewOk> {
+    let created = session.hub.supervisor.send(create).await.map_err(ending)?.map_err(|error| {
+        let code = match &error {
+            CreateError::NameTaken(_) => Code::NameTaken,
+            CreateError::TooMany { .. } => Code::Limit,
+            CreateError::BadCommand(_) | CreateError::Failed(_) => Code::SpawnFailed,
+        };
+        WireError::new(code, error.to_string())
+    })?;
+    Ok(NewOk { id: created.id.0, name: created.name.to_string() })
+}
+
+async fn ls(session: &Session) -> Answer<LsOk> {
+    let listings = session.hub.supervisor.send(List).await.map_err(ending)?;
+    Ok(LsOk { terms: listings.into_iter().map(info).collect() })
+}
+
+fn info(Listing { record, description, pid }: Listing) -> TermInfo {
+    let (state, exit) = match record.state {
+        State::Creating | State::Live => ("live", None),
+        State::Exited(exit) => ("exited", Some(exit.into())),
+        State::Lost | State::Removing => ("lost", None),
+    };
+    TermInfo {
+        name: record.name.to_string(),
+        id: record.id.0,
+        state: state.to_owned(),
+        pid,
+        size: description.size.unwrap_or(record.size),
+        command: record.argv,
+        cwd: record.cwd.to_string_lossy().into_owned(),
+        title: description.title,
+        created: record.created_ms,
+        last_output: description.last_output_ms,
+        clients: description.clients,
+        offset: description.offset,
+        exit,
+        memory_bytes: description.memory_bytes,
+        log_bytes: 0,
+    }
+}
+
+async fn kill(session: &Session, term: TermRef, signal: Option<i32>) -> Answer<Empty> {
+    let killed = session.hub.supervisor.send(Kill { selector: term.into(), signal }).await.map_err(ending)?;
+    killed.map(|()| Empty {}).map_err(|error| {
+        let code = match &error {
+            KillError::NoSuchTerm(_) => Code::NoSuchTerm,
+            KillError::Ended(_) => Code::Ended,
+            KillError::BadSignal(_) => Code::BadRequest,
+            KillError::Failed(..) => Code::Internal,
+        };
+        WireError::new(code, error.to_string())
+    })
+}
+
+async fn rm(session: &Session, term: TermRef) -> Answer<Empty> {
+    let removed = session.hub.supervisor.send(Remove(term.into())).await.map_err(ending)?;
+    removed.map(|()| Empty {}).map_err(|error| {
+        let code = match &error {
+            RemoveError::NoSuchTerm(_) => Code::NoSuchTerm,
+            RemoveError::Live(_) => Code::Live,
+            RemoveError::Failed(..) => Code::Internal,
+        };
+        WireError::new(code, error.to_string())
+    })
+}
+
+async fn screen(session: &Session, term: &TermRef, format: ScreenFormat) -> Answer<ScreenOk> {
+    let (record, terminal) = find(session, term).await?;
+    let kind = match format {
+        ScreenFormat::Text => SnapshotKind::Text,
+        ScreenFormat::Ansi => SnapshotKind::Ansi,
+        ScreenFormat::Json => SnapshotKind::Cells,
+    };
+    let snapshot = terminal.send(TakeSnapshot(kind)).await.map_err(ending)?;
+    let mut ok = ScreenOk {
+        name: record.name.to_string(),
+        id: record.id.0,
+        offset: snapshot.offset,
+        cwd: record.cwd.to_string_lossy().into_owned(),
+        text: None,
+        data: None,
+        screen: None,
+    };
+    match snapshot.body {
+        SnapshotBody::Text(text) => ok.text = Some(text),
+        SnapshotBody::Ansi(data) => ok.data = Some(Data(data)),
+        SnapshotBody::Cells(view) => ok.screen = Some(view),
+    }
+    Ok(ok)
+}
+
+/// Answers, then sends the pages.
+async fn history(session: &Session, req: u64, term: &TermRef, from: u64, to: Option<u64>) {
+    let found = match find(session, term).await {
+        Ok((_, terminal)) => terminal.send(ReadHistory { from, max: 0 }).await.map(|page| (terminal, page)).map_err(ending),
+        Err(error) => Err(error),
+    };
+    let (terminal, first) = match found {
+        Ok(found) => found,
+        Err(error) => return session.reply::<Empty>(req, Err(error)).await,
+    };
+    let to = to.unwrap_or(first.end).min(first.end);
+    if from > to && from != 0 {
+        let message = format!("history from {from} to {to}: there is nothing between them (it is kept from {} to {})", first.floor, first.end);
+        return session.reply::<Empty>(req, Err(WireError::new(Code::BadRequest, message))).await;
+    }
+    session.reply(req, Ok(HistoryOk { floor: first.floor, end: first.end })).await;
+    let mut next = from.max(first.floor);
+    while next < to {
+        let max = PAGE_BYTES.min((to - next) as usize);
+        let Ok(page) = terminal.send(ReadHistory { from: next, max }).await else { break };
+        if page.data.is_empty() {
+            break;
+        }
+        next = page.offset + page.data.len() as u64;
+        if session.send(&Event::Output { req, offset: page.offset, data: Data(page.data) }).await.is_err() {
+            return;
+        }
+    }
+    let _ = session.send(&Event::End { req }).await;
+}
+
+async fn shutdown(session: &Session) -> Answer<Empty> {
+    match session.hub.supervisor.send(EndAll).await.map_err(ending)? {
+        0 => Ok(Empty {}),
+        left => Err(WireError::new(Code::Internal, format!("{left} terminals did not end: see kaval ls"))),
+    }
+}
+
+async fn attach(
+    session: &Session,
+    term: &TermRef,
+    size: Option<Size>,
+    from: AttachFrom,
+    mode: AttachMode,
+) -> Answer<(AttachOk, Addr<Terminal>, kaval_actors::terminal::Attached)> {
+    let (record, terminal) = find(session, term).await?;
+    let from = match from {
+        AttachFrom::Offset(offset) => From::Offset(offset),
+        AttachFrom::Screen => From::Screen,
+    };
+    let mode = match mode {
+        AttachMode::Rw => Mode::ReadWrite,
+        AttachMode::Ro => Mode::ReadOnly,
+    };
+    let attached = terminal.send(Attach { mode, size, from }).await.map_err(ending)?;
+    Ok((AttachOk { id: record.id.0, name: record.name.to_string() }, terminal, attached))
+}
+
+/// Hands input over, in order; resolves later to whether the child got it.
+async fn input(
+    session: &Session,
+    term: &TermRef,
+    client: Option<String>,
+    seq: u64,
+    Data(data): Data,
+) -> Answer<oneshot::Receiver<Result<(), InputError>>> {
+    let (attached, terminal) = match attachment(session, term) {
+        Some((client, terminal)) => (Some(client), terminal),
+        None => (None, find(session, term).await?.1),
+    };
+    let (reply, delivered) = oneshot::channel();
+    let numbered = client.map(|client| (client, seq));
+    terminal.send(Input { client: attached, numbered, data, reply }).await.map_err(ending)?;
+    Ok(delivered)
+}
+
+fn input_error(term: &TermRef) -> impl FnOnce(InputError) -> WireError {
+    let term = kaval_actors::supervisor::Selector::from(term.clone());
+    move |error| {
+        let code = match error {
+            InputError::Ended => Code::Ended,
+            InputError::Full => Code::Limit,
+            InputError::ReadOnly => Code::ReadOnly,
+        };
+        WireError::new(code, format!("terminal {term} takes no input: {error}"))
+    }
+}
+
+async fn resize(session: &Session, term: &TermRef, size: Size) -> Answer<Empty> {
+    let (client, terminal) = match attachment(session, term) {
+        Some((client, terminal)) => (Some(client), terminal),
+        None => (None, find(session, term).await?.1),
+    };
+    let resized = terminal.send(Resize { client, size }).await.map_err(ending)?;
+    resized.map(|()| Empty {}).map_err(|error| {
+        let code = match &error {
+            ResizeError::Ended => Code::Ended,
+            ResizeError::Refused(_) => Code::Internal,
+        };
+        let term = kaval_actors::supervisor::Selector::from(term.clone());
+        WireError::new(code, format!("terminal {term} was not resized: {error}"))
+    })
+}
+
+/// This connection's stream of that terminal, if it has one.
+fn attachment(session: &Session, term: &TermRef) -> Option<(kaval_actors::terminal::ClientId, Addr<Terminal>)> {
+    let attachments = session.attachments.borrow();
+    let mut same = attachments.values().filter(|attachment| attachment.term == *term);
+    same.next().map(|attachment| (attachment.client, attachment.terminal.clone()))
+}
+
+/// A terminal and its actor; one that is only just being started is waited for.
+async fn find(session: &Session, term: &TermRef) -> Answer<(Record, Addr<Terminal>)> {
+    let look = async {
+        loop {
+            let found = session.hub.supervisor.send(Find(term.clone().into())).await.map_err(ending)?;
+            let found = found.map_err(|error: NoSuchTerm| WireError::new(Code::NoSuchTerm, error.to_string()))?;
+            match found.terminal {
+                Some(terminal) if terminal.connected() => return Ok((found.record, terminal)),
+                Some(_) | None => sleep(START_RETRY).await,
+            }
+        }
+    };
+    let late = |_| WireError::new(Code::Internal, "the terminal is not ready: try again".to_owned());
+    timeout(START_MAX, look).await.map_err(late)?
+}
+
+fn ending(_: MailboxError) -> WireError {
+    WireError::new(Code::Restarting, "the supervisor or the terminal is being restarted: reconnect and ask again")
+}

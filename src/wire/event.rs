@@ -1,0 +1,132 @@
+//! What streams carry.
+
+use bytes::Bytes;
+use kaval_actors::pty::Exit;
+use serde::{Deserialize, Serialize};
+
+/// A frame of a stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ev", rename_all = "lowercase")]
+pub enum Event {
+    /// The whole screen; output follows from `offset` on.
+    Screen {
+        /// The stream.
+        req: u64,
+        /// Where it was taken.
+        offset: u64,
+        /// Columns.
+        cols: u16,
+        /// Rows.
+        rows: u16,
+        /// Bytes that draw it on a terminal of that size.
+        data: Data,
+        /// More of these bytes follow in the next `screen`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        more: bool,
+    },
+    /// Output, or history.
+    Output {
+        /// The stream.
+        req: u64,
+        /// Of the first byte.
+        offset: u64,
+        /// The bytes.
+        data: Data,
+    },
+    /// The terminal's size changed at this point.
+    Resized {
+        /// The stream.
+        req: u64,
+        /// Where.
+        offset: u64,
+        /// Columns.
+        cols: u16,
+        /// Rows.
+        rows: u16,
+    },
+    /// Output was left out, since the client was too far behind; a `screen` follows.
+    Lagged {
+        /// The stream.
+        req: u64,
+        /// First byte left out.
+        from: u64,
+        /// First byte not left out.
+        to: u64,
+    },
+    /// The child has ended; nothing follows but `end`.
+    Exited {
+        /// The stream.
+        req: u64,
+        /// How.
+        exit: ExitInfo,
+    },
+    /// Somebody detached this client; nothing follows but `end`.
+    Detached {
+        /// The stream.
+        req: u64,
+    },
+    /// The stream is over.
+    End {
+        /// The stream.
+        req: u64,
+    },
+}
+
+/// Bytes, as MessagePack's binary type.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Data(pub Bytes);
+
+impl Serialize for Data {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(serde_bytes::ByteBuf::deserialize(deserializer)?.into_vec().into()))
+    }
+}
+
+/// How a child ended: an object with exactly one of these keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExitInfo {
+    /// It returned this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// The kernel does not tell; the value is `true`.
+    Unknown(bool),
+}
+
+impl From<Exit> for ExitInfo {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Code(code) => Self::Code(code),
+            Exit::Signal(signal) => Self::Signal(signal),
+            Exit::Unknown => Self::Unknown(true),
+        }
+    }
+}
+
+impl ExitInfo {
+    /// What a shell makes of it: the code, 128 + the signal, or 1.
+    pub fn shell_code(self) -> u8 {
+        match self {
+            Self::Code(code) => u8::try_from(code & 0xff).unwrap_or(1),
+            Self::Signal(signal) => u8::try_from(128 + (signal & 0x7f)).unwrap_or(128),
+            Self::Unknown(_) => 1,
+        }
+    }
+}
+
+impl std::fmt::Display for ExitInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Signal(signal) => write!(f, "ended by signal {signal}"),
+            Self::Unknown(_) => f.write_str("ended, how is not known"),
+        }
+    }
+}

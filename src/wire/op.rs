@@ -1,0 +1,296 @@
+//! What a client may ask, and the bodies of the answers.
+
+use kaval_actors::{Size, TermId, mirror::ScreenView, supervisor::Selector};
+use serde::{Deserialize, Serialize};
+
+use super::{ExitInfo, event::Data};
+
+/// A request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Request {
+    /// Chosen by the client; its answers carry it.
+    pub req: u64,
+    /// What.
+    #[serde(flatten)]
+    pub op: Op,
+}
+
+/// Every op's name.
+pub const OPS: &[&str] = &["new", "ls", "attach", "detach", "input", "resize", "kill", "rm", "screen", "history", "shutdown"];
+
+/// What is asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+pub enum Op {
+    /// Creates a terminal. Answer: [`NewOk`].
+    New {
+        /// Its name; made up if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// Program and arguments; the user's shell if empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        command: Vec<String>,
+        /// Where it starts; the home directory if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cwd: Option<String>,
+        /// Variables beyond the supervisor's.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        env: Vec<(String, String)>,
+        /// Its size; 80×24 if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        size: Option<Size>,
+        /// A random number: asking again with the same one, after a reconnect, gives the same terminal.
+        #[serde(default)]
+        token: u64,
+        /// An existing terminal of that name is the answer.
+        #[serde(default)]
+        if_absent: bool,
+    },
+    /// Lists the terminals. Answer: [`LsOk`].
+    Ls,
+    /// Opens a stream of a terminal's screen and output. Answer: [`AttachOk`], then `screen`, `output`, `resized`, `lagged`,
+    /// `exited`, `detached`, `end`.
+    Attach {
+        /// Which.
+        term: TermRef,
+        /// The client's window, which becomes the terminal's size (for `rw`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        size: Option<Size>,
+        /// Where to begin.
+        #[serde(default)]
+        from: AttachFrom,
+        /// What it may do.
+        #[serde(default)]
+        mode: AttachMode,
+    },
+    /// Ends a stream of this connection. Answer: [`Empty`].
+    Detach {
+        /// The `req` of the request that opened it.
+        stream: u64,
+    },
+    /// Types. Answered with [`Empty`] once delivered.
+    Input {
+        /// Where.
+        term: TermRef,
+        /// Who types: a name that the client keeps over reconnects.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client: Option<String>,
+        /// The client's running number: one that was delivered before is acknowledged and not delivered again.
+        #[serde(default)]
+        seq: u64,
+        /// What.
+        data: Data,
+    },
+    /// Sets a terminal's size. Answer: [`Empty`].
+    Resize {
+        /// Which.
+        term: TermRef,
+        /// Its new size.
+        size: Size,
+    },
+    /// Ends a terminal's child. Answer: [`Empty`].
+    Kill {
+        /// Whose.
+        term: TermRef,
+        /// Just this signal, by number; else it is hung up, and killed after a grace period.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
+    },
+    /// Forgets an ended terminal. Answer: [`Empty`].
+    Rm {
+        /// Which.
+        term: TermRef,
+    },
+    /// The screen as it is. Answer: [`ScreenOk`].
+    Screen {
+        /// Which.
+        term: TermRef,
+        /// How.
+        #[serde(default)]
+        format: ScreenFormat,
+    },
+    /// Reads raw output back. Answer: [`HistoryOk`], then `output` and `end`.
+    History {
+        /// Which.
+        term: TermRef,
+        /// First offset; the oldest kept if absent or older.
+        #[serde(default)]
+        from: u64,
+        /// First offset not wanted; the end as of now if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<u64>,
+    },
+    /// Ends every terminal and the supervisor. Answer: [`Empty`], once all have ended.
+    Shutdown,
+}
+
+/// A terminal by name or by id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TermRef {
+    /// Its id.
+    Id(u32),
+    /// Its name.
+    Name(String),
+}
+
+impl From<TermRef> for Selector {
+    fn from(term: TermRef) -> Self {
+        match term {
+            TermRef::Id(id) => Self::Id(TermId(id)),
+            TermRef::Name(name) => Self::Name(name),
+        }
+    }
+}
+
+impl From<&str> for TermRef {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
+}
+
+/// Where a stream begins: `"screen"`, or an offset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AttachFrom {
+    /// With the output from this offset on.
+    Offset(u64),
+    /// With the screen.
+    #[default]
+    #[serde(with = "screen_word")]
+    Screen,
+}
+
+mod screen_word {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("screen")
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "screen" => Ok(()),
+            other => Err(D::Error::custom(format!("from is \"screen\" or an offset, not {other:?}"))),
+        }
+    }
+}
+
+/// What an attached client may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachMode {
+    /// Watch, type and set the size.
+    #[default]
+    Rw,
+    /// Watch.
+    Ro,
+}
+
+/// How a screen is given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScreenFormat {
+    /// Rows of text, in `text`.
+    #[default]
+    Text,
+    /// Bytes that draw it, in `data`.
+    Ansi,
+    /// Cell by cell, in `screen`.
+    Json,
+}
+
+/// Nothing to say beyond that it was done.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Empty {}
+
+/// The answer to `new`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewOk {
+    /// Its id.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+}
+
+/// The answer to `attach`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttachOk {
+    /// The terminal's id.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+}
+
+/// The answer to `history`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct HistoryOk {
+    /// The first offset that is still kept.
+    pub floor: u64,
+    /// After the last byte there was when asked.
+    pub end: u64,
+}
+
+/// The answer to `ls`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LsOk {
+    /// The terminals, by id.
+    pub terms: Vec<TermInfo>,
+}
+
+/// One terminal of a listing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TermInfo {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: u32,
+    /// `live`, `exited` or `lost`.
+    pub state: String,
+    /// Its child's process id, while there is one.
+    pub pid: Option<u32>,
+    /// Its size.
+    pub size: Size,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Where it started.
+    pub cwd: String,
+    /// The title its programs set; empty if none.
+    pub title: String,
+    /// When it was created, in milliseconds since the Unix epoch.
+    pub created: u64,
+    /// When output last came since the supervisor started, likewise.
+    pub last_output: Option<u64>,
+    /// How many watch.
+    pub clients: usize,
+    /// Where its output stands.
+    pub offset: u64,
+    /// How its child ended.
+    pub exit: Option<ExitInfo>,
+    /// Estimated bytes of memory it takes in the supervisor.
+    pub memory_bytes: u64,
+    /// Bytes of its log on disk.
+    pub log_bytes: u64,
+}
+
+/// The answer to `screen`; of `text`, `data` and `screen` the one that was asked for is there.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ScreenOk {
+    /// The terminal's name.
+    pub name: String,
+    /// Its id.
+    pub id: u32,
+    /// Where it was taken.
+    pub offset: u64,
+    /// Where the child started.
+    pub cwd: String,
+    /// Rows of text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Bytes that draw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Data>,
+    /// Cell by cell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub screen: Option<ScreenView>,
+}
