@@ -44,9 +44,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub enum FdStoreError {
     /// The store would refuse this name.
-    #[error(
-        "descriptor name {name:?} is not 1 to {NAME_BYTES_MAX} printable ASCII characters without a colon"
-    )]
+    #[error("descriptor name {name:?} is not 1 to {NAME_BYTES_MAX} printable ASCII characters without a colon")]
     Name {
         /// The name as given.
         name: String,
@@ -95,18 +93,10 @@ impl FdStore {
     #[must_use]
     pub fn from_env() -> Option<Self> {
         let exec_pid = std::env::var_os("SYSTEMD_EXEC_PID");
-        Self::from_vars(
-            std::env::var_os("NOTIFY_SOCKET"),
-            exec_pid.as_deref(),
-            std::process::id(),
-        )
+        Self::from_vars(std::env::var_os("NOTIFY_SOCKET"), exec_pid.as_deref(), std::process::id())
     }
 
-    fn from_vars(
-        address: Option<OsString>,
-        exec_pid: Option<&OsStr>,
-        own_pid: u32,
-    ) -> Option<Self> {
+    fn from_vars(address: Option<OsString>, exec_pid: Option<&OsStr>, own_pid: u32) -> Option<Self> {
         let started_us = exec_pid?.to_str()?.parse() == Ok(own_pid);
         let address = address.filter(|address| !address.is_empty())?;
         started_us.then_some(Self { address })
@@ -122,10 +112,7 @@ impl FdStore {
     pub fn store(&self, name: &str, fd: BorrowedFd<'_>) -> Result<(), FdStoreError> {
         let name = checked(name)?;
         let no_poll = NotifyState::Custom("FDPOLL=0");
-        self.send(
-            &[NotifyState::FdStore, NotifyState::FdName(name), no_poll],
-            Some(fd),
-        )
+        self.send(&[NotifyState::FdStore, NotifyState::FdName(name), no_poll], Some(fd))
     }
 
     /// Drops every descriptor stored under `name`, if there is any.
@@ -134,10 +121,7 @@ impl FdStore {
     /// [`FdStoreError::Name`], [`FdStoreError::Connect`], [`FdStoreError::Send`].
     pub fn remove(&self, name: &str) -> Result<(), FdStoreError> {
         let name = checked(name)?;
-        self.send(
-            &[NotifyState::FdStoreRemove, NotifyState::FdName(name)],
-            None,
-        )
+        self.send(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)], None)
     }
 
     /// Waits until the manager has taken everything sent before; blocks for up to 5 s.
@@ -146,8 +130,7 @@ impl FdStore {
     /// [`FdStoreError::Connect`], [`FdStoreError::Send`], [`FdStoreError::Barrier`],
     /// [`FdStoreError::BarrierTimeout`].
     pub fn barrier(&self) -> Result<(), FdStoreError> {
-        let (here, there) =
-            pipe_with(PipeFlags::CLOEXEC).map_err(|errno| FdStoreError::Barrier(errno.into()))?;
+        let (here, there) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| FdStoreError::Barrier(errno.into()))?;
         self.send(&[NotifyState::Custom("BARRIER=1")], Some(there.as_fd()))?;
         drop(there);
         match hung_up_within(&here, ANSWER_MAX) {
@@ -182,15 +165,8 @@ impl FdStore {
         self.send(&[NotifyState::Status(&one_line)], None)
     }
 
-    fn send(
-        &self,
-        states: &[NotifyState<'_>],
-        fd: Option<BorrowedFd<'_>>,
-    ) -> Result<(), FdStoreError> {
-        let socket = self.connect().map_err(|source| FdStoreError::Connect {
-            address: self.address.clone(),
-            source,
-        })?;
+    fn send(&self, states: &[NotifyState<'_>], fd: Option<BorrowedFd<'_>>) -> Result<(), FdStoreError> {
+        let socket = self.connect().map_err(|source| FdStoreError::Connect { address: self.address.clone(), source })?;
         let text = message(states);
         send_with_fd(&socket, text.as_bytes(), fd).map_err(|errno| FdStoreError::Send(errno.into()))
     }
@@ -233,9 +209,7 @@ fn own(fd: RawFd) -> OwnedFd {
 fn checked(name: &str) -> Result<&str, FdStoreError> {
     match name_is_valid(name) {
         true => Ok(name),
-        false => Err(FdStoreError::Name {
-            name: name.to_owned(),
-        }),
+        false => Err(FdStoreError::Name { name: name.to_owned() }),
     }
 }
 
@@ -246,25 +220,14 @@ fn message(states: &[NotifyState<'_>]) -> String {
     })
 }
 
-fn send_with_fd(
-    socket: &UnixDatagram,
-    text: &[u8],
-    fd: Option<BorrowedFd<'_>>,
-) -> Result<(), Errno> {
+fn send_with_fd(socket: &UnixDatagram, text: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds = fd.as_slice();
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(fds));
     }
-    let sent = || {
-        sendmsg(
-            socket,
-            &[IoSlice::new(text)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )
-    };
+    let sent = || sendmsg(socket, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL);
     rustix::io::retry_on_intr(sent).map(drop)
 }
 
@@ -312,9 +275,7 @@ mod tests {
 
     #[test]
     fn bad_name_is_refused_before_anything_is_sent() {
-        let store = FdStore {
-            address: "/nonexistent/notify".into(),
-        };
+        let store = FdStore { address: "/nonexistent/notify".into() };
         let stored = store.store("a\nFDNAME=b", io::stdin().as_fd());
         assert!(matches!(stored, Err(FdStoreError::Name { .. })));
         assert!(matches!(store.remove(""), Err(FdStoreError::Name { .. })));
@@ -322,9 +283,7 @@ mod tests {
 
     #[test]
     fn absent_manager_is_an_error_that_names_the_address() {
-        let store = FdStore {
-            address: "/nonexistent/notify".into(),
-        };
+        let store = FdStore { address: "/nonexistent/notify".into() };
         let error = store.ready().unwrap_err();
         assert!(matches!(error, FdStoreError::Connect { .. }));
         assert!(error.to_string().contains("/nonexistent/notify"));
@@ -360,13 +319,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
-        (
-            FdStore {
-                address: path.into(),
-            },
-            manager,
-            directory,
-        )
+        (FdStore { address: path.into() }, manager, directory)
     }
 
     fn received(manager: &UnixDatagram) -> String {

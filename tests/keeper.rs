@@ -30,10 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn kept() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let kept = test.ancestors().nth(2).unwrap().join("examples/kept");
-    assert!(
-        kept.exists(),
-        "{kept:?} is missing: `cargo build --example kept`"
-    );
+    assert!(kept.exists(), "{kept:?} is missing: `cargo build --example kept`");
     kept
 }
 
@@ -73,12 +70,7 @@ impl Keeper {
         command.arg("keeper").arg(&path).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let stderr = BufReader::new(process.stderr.take().unwrap());
-        Self {
-            process,
-            stderr,
-            listener,
-            _directory: directory,
-        }
+        Self { process, stderr, listener, _directory: directory }
     }
 
     fn pid(&self) -> Pid {
@@ -90,10 +82,7 @@ impl Keeper {
         wait_readable(&self.listener, "start of a supervisor");
         let (stream, _) = self.listener.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut supervisor = Supervisor {
-            stream: BufReader::new(stream),
-            pid: Pid::INIT,
-        };
+        let mut supervisor = Supervisor { stream: BufReader::new(stream), pid: Pid::INIT };
         let pid = supervisor.answer().parse().unwrap();
         supervisor.pid = Pid::from_raw(pid).unwrap();
         supervisor
@@ -108,10 +97,7 @@ impl Keeper {
         let mut line = String::new();
         while !line.contains(part) {
             line.clear();
-            assert!(
-                self.stderr.read_line(&mut line).unwrap() > 0,
-                "it never said {part:?}"
-            );
+            assert!(self.stderr.read_line(&mut line).unwrap() > 0, "it never said {part:?}");
         }
         line
     }
@@ -132,9 +118,7 @@ impl Keeper {
         let directory = format!("/proc/{}/fd", self.pid());
         let entries = std::fs::read_dir(directory).unwrap();
         let targets = entries.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
-        targets
-            .filter(|target| target.to_string_lossy().contains(part))
-            .count()
+        targets.filter(|target| target.to_string_lossy().contains(part)).count()
     }
 }
 
@@ -259,9 +243,7 @@ fn two_thousand_descriptors_come_back() {
     let mut first = keeper.supervisor();
     first.obey("store-many 2000");
     first.kill();
-    let mut expected: Vec<_> = (0..2000)
-        .map(|number| format!("m{number}=m{number}@0"))
-        .collect();
+    let mut expected: Vec<_> = (0..2000).map(|number| format!("m{number}=m{number}@0")).collect();
     expected.sort();
     assert_eq!(keeper.supervisor().ask("inherited"), expected.join(" "));
 }
@@ -306,13 +288,7 @@ fn environment_is_the_keepers_with_its_own_additions() {
                  NOTIFY_SOCKET=/nowhere OTHER=kept";
     let keeper = Keeper::start_after(stale);
     let mut first = keeper.supervisor();
-    for gone in [
-        "LISTEN_PID",
-        "LISTEN_FDS",
-        "LISTEN_FDNAMES",
-        "WATCHDOG_USEC",
-        "WATCHDOG_PID",
-    ] {
+    for gone in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID"] {
         assert_eq!(first.ask(&format!("env {gone}")), "absent", "{gone}");
     }
     assert_eq!(first.ask("env OTHER"), "kept");
@@ -357,20 +333,12 @@ fn message_from_another_process_is_ignored_and_its_descriptor_closed() {
 fn send_to(address: &str, text: &str, fd: BorrowedFd<'_>) {
     let name = address.strip_prefix('@').unwrap();
     let socket = UnixDatagram::unbound().unwrap();
-    socket
-        .connect_addr(&SocketAddr::from_abstract_name(name).unwrap())
-        .unwrap();
+    socket.connect_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds = [fd];
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    sendmsg(
-        &socket,
-        &[IoSlice::new(text.as_bytes())],
-        &mut control,
-        SendFlags::empty(),
-    )
-    .unwrap();
+    sendmsg(&socket, &[IoSlice::new(text.as_bytes())], &mut control, SendFlags::empty()).unwrap();
 }
 
 #[test]
@@ -385,16 +353,10 @@ fn code_of_a_supervisor_that_cannot_start_is_passed_through() {
 
 #[test]
 fn program_that_is_not_there_is_named_and_exits_with_127() {
-    let output = Command::new(kept())
-        .args(["run", "/nonexistent/kaval"])
-        .output()
-        .unwrap();
+    let output = Command::new(kept()).args(["run", "/nonexistent/kaval"]).output().unwrap();
     assert_eq!(output.status.code(), Some(127));
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        stderr.contains("cannot start \"/nonexistent/kaval\""),
-        "{stderr}"
-    );
+    assert!(stderr.contains("cannot start \"/nonexistent/kaval\""), "{stderr}");
 }
 
 #[test]
@@ -407,10 +369,7 @@ fn supervisor_starts_with_the_signals_the_keeper_was_started_with() {
         let with = run_script(preparation, signals);
         let text = |output: Output| String::from_utf8(output.stdout).unwrap();
         let expected = text(without);
-        assert!(
-            expected.contains("SigBlk:\t0000000000000000\n"),
-            "{expected}"
-        );
+        assert!(expected.contains("SigBlk:\t0000000000000000\n"), "{expected}");
         assert_eq!(text(with), expected);
     }
 }
@@ -539,10 +498,7 @@ fn orphan_becomes_the_keepers_child_and_is_reaped() {
     let parent = format!("PPid:\t{}\n", keeper.pid());
     assert!(std::fs::read_to_string(&status).unwrap().contains(&parent));
 
-    let pidfd = pidfd_open(
-        Pid::from_raw(orphan.parse().unwrap()).unwrap(),
-        PidfdFlags::empty(),
-    );
+    let pidfd = pidfd_open(Pid::from_raw(orphan.parse().unwrap()).unwrap(), PidfdFlags::empty());
     supervisor.obey("end-orphan");
     wait_readable(pidfd.unwrap(), "end of the orphan");
     // The keeper reaps before it forwards: once this signal arrived, the dead are gone.
@@ -557,10 +513,7 @@ fn sigterm_at_any_moment_of_the_start_ends_keeper_and_supervisor() {
     for step in 0..60 {
         let (here, there) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let mut command = Command::new(kept());
-        command
-            .args(["run", "sleep", "1000"])
-            .stdout(there)
-            .stderr(Stdio::null());
+        command.args(["run", "sleep", "1000"]).stdout(there).stderr(Stdio::null());
         let mut keeper = command.spawn().unwrap();
         drop(command);
         let moment = Instant::now() + step * Duration::from_micros(100);
@@ -571,9 +524,6 @@ fn sigterm_at_any_moment_of_the_start_ends_keeper_and_supervisor() {
         // Both have the pipe for their stdout: it hangs up when neither is left.
         wait_readable(here, "end of keeper and supervisor");
         let status = keeper.wait().unwrap();
-        assert!(
-            status.code() == Some(143) || status.signal() == Some(15),
-            "{status}"
-        );
+        assert!(status.code() == Some(143) || status.signal() == Some(15), "{status}");
     }
 }

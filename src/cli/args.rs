@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use kaval_actors::{Name, Size, log::journal::DataPath};
 
 /// Keeps terminals alive: a shell, a build or an agent goes on when the window, the connection or kaval itself is gone.
@@ -150,7 +150,7 @@ pub(super) struct Rm {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "until", required = true, multiple = false, args = ["exit", "idle", "pattern"])]
+#[command(group = ArgGroup::new("until").required(true).args(["exit", "idle", "pattern"]))]
 pub(super) struct Wait {
     /// Which terminal
     pub(super) name: String,

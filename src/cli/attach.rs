@@ -42,7 +42,8 @@ pub(super) fn require_tty() -> Result<(), Failure> {
     let missing = [("stdin", io::stdin().is_terminal()), ("stdout", io::stdout().is_terminal())];
     match missing.iter().find(|(_, is_terminal)| !is_terminal) {
         Some((what, _)) => {
-            let message = format!("attaching needs a terminal, and {what} is none: use kaval new -d, kaval send and kaval screen");
+            let message =
+                format!("attaching needs a terminal, and {what} is none: use kaval new -d, kaval send and kaval screen");
             Err(Failure::new(Failure::ATTACHING, message))
         }
         None => Ok(()),
@@ -58,7 +59,8 @@ pub(super) fn window_size() -> Option<Size> {
 /// Attaches until detached, or until the child ends; its exit code then.
 pub(super) async fn attach(sockets: &Sockets, term: TermRef, read_only: bool) -> Result<ExitCode, Failure> {
     require_tty()?;
-    let config = Config::read(places::config_file().as_deref()).map_err(|error| Failure::new(Failure::ATTACHING, super::chain(&error)))?;
+    let config = Config::read(places::config_file().as_deref())
+        .map_err(|error| Failure::new(Failure::ATTACHING, super::chain(&error)))?;
     let (_, socket) = sockets.connect().await?;
     let mode = if read_only { AttachMode::Ro } else { AttachMode::Rw };
     let options = SessionOptions { socket, term, mode, size: window_size(), from: AttachFrom::Screen };

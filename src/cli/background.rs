@@ -30,7 +30,9 @@ pub(super) async fn attach_or_create(sockets: Sockets) -> Result<ExitCode, Failu
     attach::require_tty()?;
     let mut client = match sockets.connect().await {
         Ok((client, _)) => client,
-        Err(failure) if failure.code == Failure::UNREACHABLE => start(sockets.first()).await.map_err(Failure::while_attaching)?,
+        Err(failure) if failure.code == Failure::UNREACHABLE => {
+            start(sockets.first()).await.map_err(Failure::while_attaching)?
+        }
         Err(failure) => return Err(failure.while_attaching()),
     };
     let terms = commands::list(&mut client).await.map_err(Failure::while_attaching)?.terms;
@@ -51,7 +53,8 @@ fn most_recent(terms: &[TermInfo]) -> Option<&TermInfo> {
 async fn create(client: &mut Client) -> Result<String, Failure> {
     let cwd = env::current_dir().ok().map(|cwd| cwd.to_string_lossy().into_owned());
     let (name, command, env) = (None, Vec::new(), Vec::new());
-    let op = Op::New { name, command, cwd, env, size: attach::window_size(), token: rand::random::<u64>() | 1, if_absent: false };
+    let op =
+        Op::New { name, command, cwd, env, size: attach::window_size(), token: rand::random::<u64>() | 1, if_absent: false };
     let created: NewOk = client.call(op).await?;
     Ok(created.name)
 }

@@ -27,7 +27,8 @@ pub(super) async fn new(sockets: &Sockets, args: New) -> Result<ExitCode, Failur
     }
     let (mut client, _) = sockets.connect().await?;
     let json = args.json;
-    let created = create(&mut client, args).await.map_err(|failure| if attaching { failure.while_attaching() } else { failure })?;
+    let created =
+        create(&mut client, args).await.map_err(|failure| if attaching { failure.while_attaching() } else { failure })?;
     if attaching {
         return attach::attach(sockets, created.name.as_str().into(), false).await;
     }

@@ -159,7 +159,8 @@ pub(crate) struct Sockets(Vec<PathBuf>);
 
 impl Sockets {
     fn of(explicit: Option<PathBuf>) -> Self {
-        let named = explicit.or_else(|| env::var_os("KAVAL_SOCKET").filter(|path: &OsString| !path.is_empty()).map(PathBuf::from));
+        let named =
+            explicit.or_else(|| env::var_os("KAVAL_SOCKET").filter(|path: &OsString| !path.is_empty()).map(PathBuf::from));
         Self(named.map_or_else(places::client_sockets, |path| vec![path]))
     }
 

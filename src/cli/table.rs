@@ -20,8 +20,9 @@ pub(super) fn terminals(terms: &[TermInfo], colour: bool) -> String {
     }
     let header = ["NAME", "STATE", "PID", "SIZE", "CLIENTS", "AGE", "OUTPUT", "COMMAND"].map(str::to_owned);
     let rows: Vec<_> = terms.iter().map(row).collect();
-    let widths: Vec<usize> =
-        (0..header.len()).map(|i| [&header].into_iter().chain(&rows).map(|row| row[i].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..header.len())
+        .map(|i| [&header].into_iter().chain(&rows).map(|row| row[i].chars().count()).max().unwrap_or(0))
+        .collect();
     let mut text = line(&header, &widths, |_, cell| if colour { format!("{BOLD}{cell}{RESET}") } else { cell });
     for (term, row) in terms.iter().zip(&rows) {
         text += &line(row, &widths, |i, cell| match (colour, i) {

@@ -46,7 +46,10 @@ fn patience(seconds: f64) -> Result<Duration, Failure> {
     if (0.0..=TIMEOUT_SECONDS_MAX).contains(&seconds) {
         Ok(Duration::from_secs_f64(seconds))
     } else {
-        Err(Failure::new(Failure::USAGE, format!("--timeout {seconds} is no number of seconds from 0 to {TIMEOUT_SECONDS_MAX:e}")))
+        Err(Failure::new(
+            Failure::USAGE,
+            format!("--timeout {seconds} is no number of seconds from 0 to {TIMEOUT_SECONDS_MAX:e}"),
+        ))
     }
 }
 

@@ -247,8 +247,12 @@ impl Session {
         let term = self.options.term.clone();
         let Link::Up { client, .. } = &mut self.link else { return };
         for input in self.unacknowledged.iter_mut().filter(|input| input.req.is_none()) {
-            let op =
-                Op::Input { term: term.clone(), client: Some(self.source.clone()), seq: input.seq, data: Data(input.data.clone()) };
+            let op = Op::Input {
+                term: term.clone(),
+                client: Some(self.source.clone()),
+                seq: input.seq,
+                data: Data(input.data.clone()),
+            };
             match client.request(op).await {
                 Ok(req) => input.req = Some(req),
                 Err(_) => return self.drop_link(),

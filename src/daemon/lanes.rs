@@ -18,7 +18,7 @@ const LANES_MAX: usize = 8;
 ///
 /// # Errors
 /// When the system has no descriptors, memory or threads left.
-pub fn start(
+pub(super) fn start(
     mut journals: BTreeMap<u32, JournalFds>,
     bytes_max: u64,
     path: DataPath,
@@ -37,7 +37,11 @@ pub fn start(
             Some(Ok(recovery)) => report(lane, recovery),
             other => {
                 if let Some(Err(error)) = other {
-                    tracing::error!(lane, error = &error as &dyn std::error::Error, "a journal cannot be read: its output is lost");
+                    tracing::error!(
+                        lane,
+                        error = &error as &dyn std::error::Error,
+                        "a journal cannot be read: its output is lost"
+                    );
                 }
                 open(&arbiter, fresh(lane, custody)?, share, path).context("cannot begin a journal")?;
             }
@@ -51,7 +55,11 @@ pub fn start(
 /// A new journal, in custody before it is used.
 fn fresh(lane: u32, custody: &dyn Custody) -> anyhow::Result<JournalFds> {
     let fds = JournalFds::create().context("cannot make a journal")?;
-    let named = [(Tag::Journal(lane), fds.file.as_fd()), (Tag::PipeReader(lane), fds.reader.as_fd()), (Tag::PipeWriter(lane), fds.writer.as_fd())];
+    let named = [
+        (Tag::Journal(lane), fds.file.as_fd()),
+        (Tag::PipeReader(lane), fds.reader.as_fd()),
+        (Tag::PipeWriter(lane), fds.writer.as_fd()),
+    ];
     for (tag, fd) in named {
         custody.remove(&tag.to_string())?;
         custody.store(&tag.to_string(), fd)?;

@@ -14,7 +14,7 @@ use rustix::{
 
 /// Why the lock was not had.
 #[derive(Debug, thiserror::Error)]
-pub enum LockError {
+pub(super) enum LockError {
     /// Another supervisor has it.
     #[error("a supervisor{} already runs on state directory {path:?}: use it, or give this one another --state-dir", pid_note(.pid))]
     Taken {
@@ -42,7 +42,7 @@ fn pid_note(pid: &str) -> String {
 ///
 /// # Errors
 /// [`LockError`].
-pub fn acquire(state_dir: &Path) -> Result<File, LockError> {
+pub(super) fn acquire(state_dir: &Path) -> Result<File, LockError> {
     let io = |source| LockError::Io { path: state_dir.to_owned(), source };
     let path = state_dir.join("lock");
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;

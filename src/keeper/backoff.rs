@@ -104,9 +104,7 @@ pub(super) enum Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Restart {
-                after: Duration::ZERO,
-            } => f.write_str("restarting"),
+            Self::Restart { after: Duration::ZERO } => f.write_str("restarting"),
             Self::Restart { after } => write!(f, "restarting in {after:?}"),
             Self::End { code } => write!(f, "ending with code {code}"),
         }
@@ -127,16 +125,8 @@ impl History {
         let settled = death.ready && death.lived >= SETTLED_AFTER;
         Self {
             ready_once: self.ready_once || death.ready,
-            quick_deaths: if settled {
-                0
-            } else {
-                self.quick_deaths.saturating_add(1)
-            },
-            unready_deaths: if death.ready {
-                0
-            } else {
-                self.unready_deaths.saturating_add(1)
-            },
+            quick_deaths: if settled { 0 } else { self.quick_deaths.saturating_add(1) },
+            unready_deaths: if death.ready { 0 } else { self.unready_deaths.saturating_add(1) },
         }
     }
 }
@@ -156,16 +146,10 @@ pub(super) fn decide(history: History, death: &Death, situation: Situation) -> V
 }
 
 fn delay(history: History, death: &Death) -> Duration {
-    let max = if death.ready {
-        DELAY_READY_MAX
-    } else {
-        DELAY_MAX
-    };
+    let max = if death.ready { DELAY_READY_MAX } else { DELAY_MAX };
     match history.quick_deaths {
         0 | 1 => Duration::ZERO,
-        more => DELAY_FIRST
-            .saturating_mul(2_u32.saturating_pow(more - 2))
-            .min(max),
+        more => DELAY_FIRST.saturating_mul(2_u32.saturating_pow(more - 2)).min(max),
     }
 }
 
@@ -176,21 +160,11 @@ mod tests {
 
     const CRASH: Ended = Ended::Signalled(9);
     const QUICK: Duration = Duration::from_millis(1);
-    const EMPTY: Situation = Situation {
-        stopping: false,
-        terminal_held: false,
-    };
-    const HOLDING: Situation = Situation {
-        stopping: false,
-        terminal_held: true,
-    };
+    const EMPTY: Situation = Situation { stopping: false, terminal_held: false };
+    const HOLDING: Situation = Situation { stopping: false, terminal_held: true };
 
     fn death(ended: Ended, ready: bool, lived: Duration) -> Death {
-        Death {
-            ended,
-            ready,
-            lived,
-        }
+        Death { ended, ready, lived }
     }
 
     /// The verdicts on one death after another.
@@ -208,17 +182,12 @@ mod tests {
     }
 
     fn restart(milliseconds: u64) -> Verdict {
-        Verdict::Restart {
-            after: Duration::from_millis(milliseconds),
-        }
+        Verdict::Restart { after: Duration::from_millis(milliseconds) }
     }
 
     #[test]
     fn stopping_ends_with_the_supervisors_code_whatever_is_held() {
-        let stopping = Situation {
-            stopping: true,
-            terminal_held: true,
-        };
+        let stopping = Situation { stopping: true, terminal_held: true };
         let exited = death(Ended::Exited(3), true, QUICK);
         assert_eq!(last(&[exited], stopping), Verdict::End { code: 3 });
         let killed = death(Ended::Signalled(15), true, QUICK);
@@ -292,13 +261,9 @@ mod tests {
     }
 
     fn any_death() -> impl Strategy<Value = Death> {
-        let ended = prop_oneof![
-            any::<u8>().prop_map(Ended::Exited),
-            (1..=64).prop_map(Ended::Signalled)
-        ];
-        (ended, any::<bool>(), 0_u64..20_000).prop_map(|(ended, ready, lived_ms)| {
-            death(ended, ready, Duration::from_millis(lived_ms))
-        })
+        let ended = prop_oneof![any::<u8>().prop_map(Ended::Exited), (1..=64).prop_map(Ended::Signalled)];
+        (ended, any::<bool>(), 0_u64..20_000)
+            .prop_map(|(ended, ready, lived_ms)| death(ended, ready, Duration::from_millis(lived_ms)))
     }
 
     proptest! {

@@ -72,10 +72,7 @@ impl Launch<'_> {
             Ok(()) => command.exec(),
             Err(error) => error,
         };
-        say(format_args!(
-            "cannot start {:?}: {error}",
-            command.get_program()
-        ));
+        say(format_args!("cannot start {:?}: {error}", command.get_program()));
         sys::exit_now(EXIT_NOT_STARTED.into())
     }
 
@@ -85,9 +82,7 @@ impl Launch<'_> {
         }
         sys::close_from(FIRST + RawFd::try_from(held.len()).map_err(io::Error::other)?)?;
         setrlimit(Resource::Nofile, startable(self.limit, held.len()))?;
-        self.handled
-            .iter()
-            .try_for_each(|signal| sys::set_default_action(*signal))?;
+        self.handled.iter().try_for_each(|signal| sys::set_default_action(*signal))?;
         sys::set_signal_mask(SignalMask::Nothing);
         Ok(())
     }
@@ -96,25 +91,13 @@ impl Launch<'_> {
         let own_pid = std::process::id().to_string();
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]);
-        for stale in [
-            "WATCHDOG_USEC",
-            "WATCHDOG_PID",
-            "LISTEN_PID",
-            "LISTEN_PIDFDID",
-            "LISTEN_FDS",
-            NAMES_VARIABLE,
-        ] {
+        for stale in ["WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", NAMES_VARIABLE] {
             command.env_remove(stale);
         }
         command.env("NOTIFY_SOCKET", self.notify_address);
         command.env("SYSTEMD_EXEC_PID", &own_pid);
         command.env("KAVAL_KEEPER", parent_pid());
-        command.env(
-            "KAVAL_NOFILE",
-            self.limit
-                .current
-                .map_or("unlimited".to_owned(), |soft| soft.to_string()),
-        );
+        command.env("KAVAL_NOFILE", self.limit.current.map_or("unlimited".to_owned(), |soft| soft.to_string()));
         if !held.is_empty() {
             let names: Vec<_> = held.iter().map(|(name, _)| name.as_str()).collect();
             command.env("LISTEN_PID", &own_pid);
@@ -147,10 +130,7 @@ fn place(fd: &OwnedFd, to: RawFd) -> io::Result<()> {
 fn startable(limit: Rlimit, held: usize) -> Rlimit {
     let needed = held as u64 + FIRST as u64 + SPARE_FDS;
     let within_hard = limit.maximum.map_or(needed, |hard| needed.min(hard));
-    Rlimit {
-        current: limit.current.map(|soft| soft.max(within_hard)),
-        maximum: limit.maximum,
-    }
+    Rlimit { current: limit.current.map(|soft| soft.max(within_hard)), maximum: limit.maximum }
 }
 
 #[cfg(test)]
@@ -158,10 +138,7 @@ mod tests {
     use super::*;
 
     fn limit(soft: u64, hard: u64) -> Rlimit {
-        Rlimit {
-            current: Some(soft),
-            maximum: Some(hard),
-        }
+        Rlimit { current: Some(soft), maximum: Some(hard) }
     }
 
     #[test]
@@ -170,10 +147,7 @@ mod tests {
         assert_eq!(startable(limit(1024, 4096), 957), limit(1024, 4096));
         assert_eq!(startable(limit(1024, 4096), 958), limit(1025, 4096));
         assert_eq!(startable(limit(1024, 4096), 5000), limit(4096, 4096));
-        let unlimited = Rlimit {
-            current: None,
-            maximum: None,
-        };
+        let unlimited = Rlimit { current: None, maximum: None };
         assert_eq!(startable(unlimited, 5000), unlimited);
     }
 }

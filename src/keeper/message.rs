@@ -37,10 +37,7 @@ impl Message {
         if fields.has(b"BARRIER=1") {
             return Self::Barrier;
         }
-        Self::Notice {
-            ready: fields.has(b"READY=1"),
-            change: fields.change(),
-        }
+        Self::Notice { ready: fields.has(b"READY=1"), change: fields.change() }
     }
 }
 
@@ -118,12 +115,7 @@ mod tests {
 
     #[test]
     fn readiness_is_seen_beside_other_fields() {
-        let ready = |text: &str| {
-            matches!(
-                Message::parse(text.as_bytes()),
-                Message::Notice { ready: true, .. }
-            )
-        };
+        let ready = |text: &str| matches!(Message::parse(text.as_bytes()), Message::Notice { ready: true, .. });
         assert!(ready("READY=1"));
         assert!(ready("STATUS=up\nREADY=1\nMAINPID=1\n"));
         assert!(!ready("READY=0"));

@@ -43,8 +43,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, Resource, Rlimit, WaitOptions, WaitStatus, getpid, getrlimit, set_child_subreaper,
-    setrlimit, wait,
+    Pid, Resource, Rlimit, WaitOptions, WaitStatus, getpid, getrlimit, set_child_subreaper, setrlimit, wait,
 };
 use thiserror::Error;
 
@@ -140,11 +139,7 @@ struct Keeper<'a> {
 #[derive(Clone, Copy)]
 enum Supervisor {
     /// It runs, or its death was not noticed yet.
-    Running {
-        pid: Pid,
-        since: Instant,
-        ready: bool,
-    },
+    Running { pid: Pid, since: Instant, ready: bool },
     /// The next one is started then.
     Due { at: Instant },
 }
@@ -201,10 +196,7 @@ impl<'a> Keeper<'a> {
             Supervisor::Due { at } => Some(at.saturating_duration_since(Instant::now())),
         };
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let mut sources = [
-            self.signals.poll_fd(),
-            PollFd::new(&self.socket, PollFlags::IN),
-        ];
+        let mut sources = [self.signals.poll_fd(), PollFd::new(&self.socket, PollFlags::IN)];
         // An error is an interruption, or passes: every source is looked at in any case.
         let _ = poll(&mut sources, timeout.as_ref());
     }
@@ -220,24 +212,13 @@ impl<'a> Keeper<'a> {
         let since = Instant::now();
         match launch.start() {
             Ok(pid) => {
-                self.supervisor = Supervisor::Running {
-                    pid,
-                    since,
-                    ready: false,
-                };
+                self.supervisor = Supervisor::Running { pid, since, ready: false };
                 None
             }
             Err(error) => {
                 let ended = Ended::Exited(EXIT_NOT_STARTED);
-                let death = Death {
-                    ended,
-                    ready: false,
-                    lived: Duration::ZERO,
-                };
-                self.after(
-                    &death,
-                    format_args!("supervisor cannot be forked ({error})"),
-                )
+                let death = Death { ended, ready: false, lived: Duration::ZERO };
+                self.after(&death, format_args!("supervisor cannot be forked ({error})"))
             }
         }
     }
@@ -265,10 +246,7 @@ impl<'a> Keeper<'a> {
     }
 
     fn take(&mut self, datagram: Datagram) {
-        if !datagram
-            .sender
-            .is_some_and(|sender| self.supervisor.is(sender))
-        {
+        if !datagram.sender.is_some_and(|sender| self.supervisor.is(sender)) {
             return;
         }
         if datagram.truncated {
@@ -291,9 +269,7 @@ impl<'a> Keeper<'a> {
         match change {
             Change::Add(name) => self.add(&name, fds),
             Change::Remove(name) => self.store.remove(&name),
-            Change::BadName(name) => say(format_args!(
-                "refused a descriptor with the bad name {name:?}"
-            )),
+            Change::BadName(name) => say(format_args!("refused a descriptor with the bad name {name:?}")),
         }
     }
 
@@ -302,9 +278,7 @@ impl<'a> Keeper<'a> {
         let refused = results.filter(Result::is_err).count();
         if refused > 0 {
             let held = self.store.len();
-            say(format_args!(
-                "refused {refused} descriptors named {name}: no room for more names than of {held}"
-            ));
+            say(format_args!("refused {refused} descriptors named {name}: no room for more names than of {held}"));
         }
     }
 
@@ -312,31 +286,19 @@ impl<'a> Keeper<'a> {
         let Supervisor::Running { pid, since, ready } = self.supervisor else {
             return None;
         };
-        let death = Death {
-            ended,
-            ready,
-            lived: since.elapsed(),
-        };
+        let death = Death { ended, ready, lived: since.elapsed() };
         self.after(&death, format_args!("supervisor (pid {pid}) {ended}"))
     }
 
     fn after(&mut self, death: &Death, what: fmt::Arguments<'_>) -> Option<u8> {
         self.history = self.history.with(death);
-        let situation = Situation {
-            stopping: self.stop.is_some(),
-            terminal_held: self.store.holds_terminal(),
-        };
+        let situation = Situation { stopping: self.stop.is_some(), terminal_held: self.store.holds_terminal() };
         let verdict = decide(self.history, death, situation);
-        say(format_args!(
-            "{what} with {} descriptors held; {verdict}",
-            self.store.len()
-        ));
+        say(format_args!("{what} with {} descriptors held; {verdict}", self.store.len()));
         match verdict {
             Verdict::End { code } => Some(code),
             Verdict::Restart { after } => {
-                self.supervisor = Supervisor::Due {
-                    at: Instant::now() + after,
-                };
+                self.supervisor = Supervisor::Due { at: Instant::now() + after };
                 None
             }
         }
@@ -346,14 +308,9 @@ impl<'a> Keeper<'a> {
 /// Raises the soft limit on descriptors to the hard one; returns what it was.
 fn raise_descriptor_limit() -> Rlimit {
     let original = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: original.maximum,
-        maximum: original.maximum,
-    };
+    let raised = Rlimit { current: original.maximum, maximum: original.maximum };
     if let Err(errno) = setrlimit(Resource::Nofile, raised) {
-        say(format_args!(
-            "limit on descriptors cannot be raised: {errno}"
-        ));
+        say(format_args!("limit on descriptors cannot be raised: {errno}"));
     }
     original
 }

@@ -33,9 +33,7 @@ pub(super) struct Signals {
 impl Signals {
     /// Installs the handlers, and unblocks every signal: a blocked `SIGCHLD` would hide the supervisor's death.
     pub(super) fn new() -> io::Result<Self> {
-        let unless_ignored = HANDLED_UNLESS_IGNORED
-            .into_iter()
-            .filter(|signal| !sys::is_ignored(*signal));
+        let unless_ignored = HANDLED_UNLESS_IGNORED.into_iter().filter(|signal| !sys::is_ignored(*signal));
         let handled: Vec<_> = ALWAYS_HANDLED.into_iter().chain(unless_ignored).collect();
         let (read, write) = UnixStream::pair()?;
         let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, &handled)?;
@@ -61,10 +59,7 @@ impl Signals {
 
 /// The first of `arrived` that asks for the end.
 pub(super) fn stop_among(arrived: &[i32]) -> Option<i32> {
-    arrived
-        .iter()
-        .copied()
-        .find(|signal| STOPPING.contains(signal))
+    arrived.iter().copied().find(|signal| STOPPING.contains(signal))
 }
 
 /// Passes on what of `arrived` is meant for the supervisor, a child that was not reaped yet.
@@ -73,10 +68,7 @@ pub(super) fn forward(arrived: &[i32], supervisor: Pid) {
     for signal in forwarded.filter_map(|signal| Signal::from_named_raw(*signal)) {
         // It exists, dead or alive, and is ours: there is nothing to fail but a supervisor that changed its user.
         if let Err(errno) = kill_process(supervisor, signal) {
-            super::say(format_args!(
-                "cannot pass on signal {}: {errno}",
-                signal.as_raw()
-            ));
+            super::say(format_args!("cannot pass on signal {}: {errno}", signal.as_raw()));
         }
     }
 }

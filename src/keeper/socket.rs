@@ -12,9 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg, sockopt,
-};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg, sockopt};
 use rustix::process::Pid;
 
 /// Longest text of a message, as in systemd (`NOTIFY_BUFFER_MAX`).
@@ -62,10 +60,7 @@ impl NotifySocket {
     fn bind_to(name: String) -> io::Result<Self> {
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         sockopt::set_socket_passcred(&socket, true)?;
-        Ok(Self {
-            socket,
-            address: format!("@{name}"),
-        })
+        Ok(Self { socket, address: format!("@{name}") })
     }
 
     /// The value for `NOTIFY_SOCKET`.
@@ -76,18 +71,10 @@ impl NotifySocket {
     /// The next message; `None` when there is none now.
     pub(super) fn receive(&self) -> io::Result<Option<Datagram>> {
         let mut text = vec![0; TEXT_BYTES_MAX];
-        let mut space =
-            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX), ScmCredentials(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX), ScmCredentials(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let mut receive = || {
-            recvmsg(
-                &self.socket,
-                &mut [IoSliceMut::new(&mut text)],
-                &mut control,
-                flags,
-            )
-        };
+        let mut receive = || recvmsg(&self.socket, &mut [IoSliceMut::new(&mut text)], &mut control, flags);
         let received = match rustix::io::retry_on_intr(&mut receive) {
             Ok(received) => received,
             Err(rustix::io::Errno::AGAIN) => return Ok(None),
@@ -95,15 +82,8 @@ impl NotifySocket {
         };
         text.truncate(received.bytes);
         let (sender, fds) = unpack(&mut control);
-        let truncated = received
-            .flags
-            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
-        Ok(Some(Datagram {
-            sender,
-            text,
-            fds,
-            truncated,
-        }))
+        let truncated = received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
+        Ok(Some(Datagram { sender, text, fds, truncated }))
     }
 }
 

@@ -72,11 +72,7 @@ pub(super) struct Store<F> {
 
 impl<F> Store<F> {
     pub(super) fn new() -> Self {
-        Self {
-            held: BTreeMap::new(),
-            len: 0,
-            names_bytes: 0,
-        }
+        Self { held: BTreeMap::new(), len: 0, names_bytes: 0 }
     }
 
     /// Holds `fd` beside whatever has that name already; on [`NoRoom`] it is dropped.

@@ -50,11 +50,7 @@ pub(super) fn close_from(first: RawFd) -> io::Result<()> {
     // SAFETY: close_range takes no pointers. The child neither uses nor drops the owners of what is closed: it goes
     // on to exec or to `exit_now`.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Which signals are held back from this thread.
@@ -108,9 +104,5 @@ pub(super) fn set_default_action(signal: i32) -> io::Result<()> {
 }
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result >= 0 {
-        Ok(result)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result >= 0 { Ok(result) } else { Err(io::Error::last_os_error()) }
 }

@@ -103,7 +103,9 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
         return Err(BindError::TooLong { path: path.to_owned() });
     }
     match fs::symlink_metadata(path) {
-        Ok(meta) if !meta.file_type().is_socket() => return Err(BindError::Occupied { path: path.to_owned(), what: "a socket" }),
+        Ok(meta) if !meta.file_type().is_socket() => {
+            return Err(BindError::Occupied { path: path.to_owned(), what: "a socket" });
+        }
         Ok(_) if StdUnixStream::connect(path).is_ok() => return Err(BindError::Live { path: path.to_owned() }),
         Ok(_) => fs::remove_file(path).map_err(io("replaced"))?,
         Err(_) => {}

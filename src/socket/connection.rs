@@ -80,7 +80,9 @@ pub(super) async fn serve(stream: UnixStream, hub: &Rc<Hub>, admitted: bool) {
     });
     let mut frames = FramedRead::new(reader, wire::codec());
     if !admitted {
-        return session.refuse(WireError::new(Code::Limit, "the supervisor has as many connections as it may: try again later")).await;
+        return session
+            .refuse(WireError::new(Code::Limit, "the supervisor has as many connections as it may: try again later"))
+            .await;
     }
     if let Err(refusal) = converse(&session, &mut frames).await {
         session.refuse(refusal).await;
@@ -112,7 +114,10 @@ async fn converse(session: &Rc<Session>, frames: &mut Frames) -> Result<(), Wire
 
 async fn greet(session: &Session, frame: &[u8]) -> Result<(), WireError> {
     let hello: Hello = wire::decode(frame).map_err(|_| {
-        WireError::new(Code::BadRequest, format!("the first frame must be {{\"kaval\": {}, \"client\": \"name/version\"}}", wire::VERSION))
+        WireError::new(
+            Code::BadRequest,
+            format!("the first frame must be {{\"kaval\": {}, \"client\": \"name/version\"}}", wire::VERSION),
+        )
     })?;
     if hello.kaval != wire::VERSION {
         let message = format!("protocol version {} is not spoken here, only version {}", hello.kaval, wire::VERSION);
@@ -154,8 +159,10 @@ fn parse(frame: &[u8]) -> Result<Request, (Option<u64>, WireError)> {
     }
     let head: Head = wire::decode(frame).map_err(|error| (None, error))?;
     if !OPS.contains(&head.op.as_str()) {
-        let message = format!("there is no op {:?}; there are {}", head.op.chars().take(40).collect::<String>(), OPS.join(", "));
+        let message =
+            format!("there is no op {:?}; there are {}", head.op.chars().take(40).collect::<String>(), OPS.join(", "));
         return Err((Some(head.req), WireError::new(Code::UnknownOp, message)));
     }
-    wire::decode(frame).map_err(|error| (Some(head.req), WireError { message: format!("{}: {}", head.op, error.message), ..error }))
+    wire::decode(frame)
+        .map_err(|error| (Some(head.req), WireError { message: format!("{}: {}", head.op, error.message), ..error }))
 }

@@ -10,8 +10,8 @@ use kaval_actors::{
         manifest::{Record, Restart, State},
     },
     terminal::{
-        Attach, AttachFrom as From, Input, InputError, Mode, ReadHistory, Resize, ResizeError, SnapshotBody, SnapshotKind, TakeSnapshot,
-        Terminal,
+        Attach, AttachFrom as From, Input, InputError, Mode, ReadHistory, Resize, ResizeError, SnapshotBody, SnapshotKind,
+        TakeSnapshot, Terminal,
     },
 };
 use tokio::{
@@ -21,8 +21,8 @@ use tokio::{
 
 use super::{attach::Attachment, connection::Session};
 use crate::wire::{
-    AttachFrom, AttachMode, AttachOk, Code, DATA_BYTES_MAX, Data, Empty, Event, HistoryOk, LsOk, NewOk, Op, Request, ScreenFormat, ScreenOk,
-    TermInfo, TermRef, WireError,
+    AttachFrom, AttachMode, AttachOk, Code, DATA_BYTES_MAX, Data, Empty, Event, HistoryOk, LsOk, NewOk, Op, Request,
+    ScreenFormat, ScreenOk, TermInfo, TermRef, WireError,
 };
 
 /// How long a terminal that is being created or restarted is waited for.
@@ -60,7 +60,9 @@ pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request)
             let delivered = input(session, &term, client, seq, data).await;
             spawn(session, async move |session: &Session| {
                 let answer = match delivered {
-                    Ok(delivered) => delivered.await.unwrap_or(Err(InputError::Ended)).map_err(input_error(&term)).map(|()| Empty {}),
+                    Ok(delivered) => {
+                        delivered.await.unwrap_or(Err(InputError::Ended)).map_err(input_error(&term)).map(|()| Empty {})
+                    }
                     Err(error) => Err(error),
                 };
                 session.reply(req, answer).await;
@@ -93,7 +95,8 @@ async fn independent(session: &Session, req: u64, op: Op) {
                 Ok(name) => {
                     let size = size.unwrap_or(Size::DEFAULT);
                     let cwd = cwd.map(PathBuf::from);
-                    new(session, Create { name, argv: command, cwd, env, size, restart: Restart::Never, token, if_absent }).await
+                    new(session, Create { name, argv: command, cwd, env, size, restart: Restart::Never, token, if_absent })
+                        .await
                 }
                 Err(error) => Err(WireError::new(Code::BadRequest, error.to_string())),
             };
@@ -220,7 +223,10 @@ async fn history(session: &Session, req: u64, term: &TermRef, from: u64, to: Opt
     };
     let to = to.unwrap_or(first.end).min(first.end);
     if from > to && from != 0 {
-        let message = format!("history from {from} to {to}: there is nothing between them (it is kept from {} to {})", first.floor, first.end);
+        let message = format!(
+            "history from {from} to {to}: there is nothing between them (it is kept from {} to {})",
+            first.floor, first.end
+        );
         return session.reply::<Empty>(req, Err(WireError::new(Code::BadRequest, message))).await;
     }
     session.reply(req, Ok(HistoryOk { floor: first.floor, end: first.end })).await;

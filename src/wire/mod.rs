@@ -20,7 +20,10 @@ use tokio_util::codec::LengthDelimitedCodec;
 
 pub use self::{
     event::{Data, Event, ExitInfo},
-    op::{AttachFrom, AttachMode, AttachOk, Empty, HistoryOk, LsOk, NewOk, Op, OPS, Request, ScreenFormat, ScreenOk, TermInfo, TermRef},
+    op::{
+        AttachFrom, AttachMode, AttachOk, Empty, HistoryOk, LsOk, NewOk, OPS, Op, Request, ScreenFormat, ScreenOk, TermInfo,
+        TermRef,
+    },
 };
 
 /// The protocol's version.

@@ -86,10 +86,7 @@ impl Supervisor {
             ["open-at-start"] => return Ok(self.open_at_start.join(" ")),
             ["env", name] => return Ok(std::env::var(name).unwrap_or("absent".into())),
             ["soft-limit"] => {
-                return Ok(getrlimit(Resource::Nofile)
-                    .current
-                    .unwrap_or(u64::MAX)
-                    .to_string());
+                return Ok(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).to_string());
             }
             ["orphan"] => return self.start_orphan(),
             ["end-orphan"] => drop(self.stdin_of_orphan.take()),
@@ -100,10 +97,7 @@ impl Supervisor {
     }
 
     fn store_file(&self, name: &str, content: &str, offset: u64) -> anyhow::Result<()> {
-        let mut file = File::from(memfd_create(
-            &name[..name.len().min(200)],
-            MemfdFlags::CLOEXEC,
-        )?);
+        let mut file = File::from(memfd_create(&name[..name.len().min(200)], MemfdFlags::CLOEXEC)?);
         file.write_all(content.as_bytes())?;
         file.seek(SeekFrom::Start(offset))?;
         Ok(self.store.store(name, file.as_fd())?)
@@ -127,10 +121,7 @@ impl Supervisor {
             let offset = file.stream_position()?;
             let flags = rustix::io::fcntl_getfd(fd)?;
             let leaks = if flags.is_empty() { "!leaks" } else { "" };
-            described.push(format!(
-                "{name}={}@{offset}{leaks}",
-                String::from_utf8(content)?
-            ));
+            described.push(format!("{name}={}@{offset}{leaks}", String::from_utf8(content)?));
         }
         described.sort();
         Ok(described.join(" "))
@@ -139,11 +130,7 @@ impl Supervisor {
     /// A process whose parent is dead, and that ends when its stdin does.
     fn start_orphan(&mut self) -> anyhow::Result<String> {
         let script = "exec 3<&0; cat <&3 >/dev/null & echo $!";
-        let mut shell = Command::new("sh")
-            .args(["-c", script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut shell = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         self.stdin_of_orphan = shell.stdin.take();
         let pid = std::io::read_to_string(shell.stdout.take().context("no stdout")?)?;
         shell.wait()?;
@@ -167,8 +154,6 @@ fn open_descriptors() -> anyhow::Result<Vec<String>> {
         open.insert(number, fs::read_link(entry.path()));
     }
     let own_directory = format!("/proc/{}/fd", std::process::id());
-    open.retain(
-        |_, target| !matches!(target, Ok(path) if path.as_os_str() == own_directory.as_str()),
-    );
+    open.retain(|_, target| !matches!(target, Ok(path) if path.as_os_str() == own_directory.as_str()));
     Ok(open.keys().map(i32::to_string).collect())
 }

@@ -191,8 +191,17 @@ mod tests {
             "[ -~]{0,40}".prop_map(String::into_bytes),
             (any::<u8>(), any::<u8>()).prop_map(|(r, c)| format!("\x1b[{r};{c}H").into_bytes()),
             (0u8..110).prop_map(|n| format!("\x1b[{n}m").into_bytes()),
-            prop::sample::select(vec!["\r\n", "\x1b[2J", "\x1b[K", "\x1b[?1049h", "\x1b[?1049l", "é漢🦀", "\x1b]2;title\x07", "\x1b[?25l"])
-                .prop_map(|s| s.as_bytes().to_vec()),
+            prop::sample::select(vec![
+                "\r\n",
+                "\x1b[2J",
+                "\x1b[K",
+                "\x1b[?1049h",
+                "\x1b[?1049l",
+                "é漢🦀",
+                "\x1b]2;title\x07",
+                "\x1b[?25l"
+            ])
+            .prop_map(|s| s.as_bytes().to_vec()),
         ];
         prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
     }

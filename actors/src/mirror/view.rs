@@ -87,7 +87,9 @@ pub(super) fn of(screen: &vt100::Screen, title: &str) -> ScreenView {
         alternate: screen.alternate_screen(),
         title: title.to_owned(),
         lines: screen.rows(0, cols).map(|line| line.trim_end().to_owned()).collect(),
-        cells: (0..rows).map(|row| (0..cols).map(|col| screen.cell(row, col).map_or_else(Cell::default, cell)).collect()).collect(),
+        cells: (0..rows)
+            .map(|row| (0..cols).map(|col| screen.cell(row, col).map_or_else(Cell::default, cell)).collect())
+            .collect(),
     }
 }
 

@@ -6,9 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use actix::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture, WrapFuture,
-};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture, WrapFuture};
 use actix_rt::ArbiterHandle;
 use futures_util::future::join_all;
 use rustix::process::Signal;
@@ -18,7 +16,8 @@ use tokio::{
 };
 
 use super::{
-    Create, CreateError, Created, EndAll, Find, Found, Kill, KillError, List, Listing, NoSuchTerm, Remove, RemoveError, Selector,
+    Create, CreateError, Created, EndAll, Find, Found, Kill, KillError, List, Listing, NoSuchTerm, Remove, RemoveError,
+    Selector,
     execute::{Done, ExecuteError, Executor},
     inventory::Descriptors,
     manifest::{Record, State},
@@ -363,7 +362,14 @@ impl Supervisor {
 
     /// The program's name and the id: `bash-7`.
     fn generated_name(&self, program: &str, id: TermId) -> Name {
-        let base: String = program.rsplit('/').next().unwrap_or_default().chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(40).collect();
+        let base: String = program
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
+            .take(40)
+            .collect();
         let base = base.trim_start_matches('-');
         let base = if base.is_empty() { "term" } else { base };
         let names = (0..).map(|n| if n == 0 { format!("{base}-{id}") } else { format!("{base}-{id}-{n}") });
@@ -373,7 +379,8 @@ impl Supervisor {
 
     /// The terminal that an earlier asking with the same token, or the same name where that is allowed, made.
     fn already_created(&self, create: &Create) -> Option<TermId> {
-        let same_token = |record: &&Record| create.token != 0 && record.token == create.token && record.state != State::Removing;
+        let same_token =
+            |record: &&Record| create.token != 0 && record.token == create.token && record.state != State::Removing;
         let by_token = self.records.values().find(same_token).map(|record| record.id);
         by_token.or_else(|| create.name.as_ref().filter(|_| create.if_absent).and_then(|name| self.by_name(name.as_str())))
     }
@@ -389,7 +396,9 @@ fn check_command(argv: &[String], env: &[(String, String)]) -> Result<(), Create
     }
     let bytes: usize = texts().map(|text| text.len() + 1).sum();
     if bytes > COMMAND_BYTES_MAX {
-        return Err(CreateError::BadCommand(format!("arguments and environment are {bytes} bytes; at most {COMMAND_BYTES_MAX} are allowed")));
+        return Err(CreateError::BadCommand(format!(
+            "arguments and environment are {bytes} bytes; at most {COMMAND_BYTES_MAX} are allowed"
+        )));
     }
     Ok(())
 }
@@ -542,9 +551,13 @@ impl Handler<Kill> for Supervisor {
             return Box::pin(async { Err(KillError::Ended(name)) });
         }
         if let Some(number) = signal {
-            let Some(signal) = Signal::from_named_raw(number) else { return Box::pin(async move { Err(KillError::BadSignal(number)) }) };
+            let Some(signal) = Signal::from_named_raw(number) else {
+                return Box::pin(async move { Err(KillError::BadSignal(number)) });
+            };
             let (executor, descriptors) = (self.executor.clone(), entry.descriptors.clone());
-            return Box::pin(async move { executor.signal(id, descriptors, signal).await.result.map_err(|error| KillError::Failed(name, error)) });
+            return Box::pin(async move {
+                executor.signal(id, descriptors, signal).await.result.map_err(|error| KillError::Failed(name, error))
+            });
         }
         record.ending = true;
         let answer = self.changed(id, ctx);
@@ -583,7 +596,8 @@ impl Handler<EndAll> for Supervisor {
     type Result = ResponseFuture<usize>;
 
     fn handle(&mut self, _: EndAll, ctx: &mut Self::Context) -> Self::Result {
-        let live: Vec<TermId> = self.records.values().filter(|record| record.state == State::Live).map(|record| record.id).collect();
+        let live: Vec<TermId> =
+            self.records.values().filter(|record| record.state == State::Live).map(|record| record.id).collect();
         let mut ends = Vec::new();
         for id in live {
             if let (Some(record), Some(entry)) = (self.records.get_mut(&id), self.entries.get_mut(&id)) {

@@ -150,7 +150,9 @@ impl Worker {
         let mut progress = Progress { id: job.id, record: job.record, descriptors: job.descriptors, pty: None };
         let result = match job.task {
             Task::Step(step) => effects(step).into_iter().try_for_each(|effect| self.apply(effect, &mut progress)),
-            Task::Put => progress.record.as_ref().map_or(Ok(()), |record| self.manifest.put(record)).map_err(ExecuteError::from),
+            Task::Put => {
+                progress.record.as_ref().map_or(Ok(()), |record| self.manifest.put(record)).map_err(ExecuteError::from)
+            }
             Task::Signal(signal) => {
                 signal_all(&progress.descriptors, signal);
                 Ok(())

@@ -152,7 +152,9 @@ pub fn plan_one(record: Option<&Record>, seen: &Observed) -> Option<Step> {
 
 /// What `step` consists of. Everything before `Continue` can be done again or undone; nothing after it matters to the command.
 pub fn effects(step: Step) -> Vec<Effect> {
-    use Effect::{Continue, Delete, OpenPty, Record, Release, SendHangup, SpawnHeld, StartActor, StopActor, StorePidfd, TellActor};
+    use Effect::{
+        Continue, Delete, OpenPty, Record, Release, SendHangup, SpawnHeld, StartActor, StopActor, StorePidfd, TellActor,
+    };
     match step {
         Step::Spawn => vec![Release, OpenPty, SpawnHeld, StorePidfd, Record(State::Live), Continue, StartActor],
         Step::Launch => vec![StorePidfd, Record(State::Live), Continue, StartActor],

@@ -21,8 +21,9 @@ use tokio::{
 };
 
 use super::{
-    Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Describe, Description, Detach, Drained, Gone, HistoryPage, Input,
-    InputError, Lane, Mode, Pump, ReadHistory, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot,
+    Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Describe, Description, Detach, Drained, Gone,
+    HistoryPage, Input, InputError, Lane, Mode, Pump, ReadHistory, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind,
+    Start, Stop, TakeSnapshot,
     fanout::{Client, Need, QUEUE_BYTES_MAX},
     intake::Intake,
     messages::Held,
@@ -352,7 +353,9 @@ impl Actor for Terminal {
         self.lane.join(self.id, ctx.address());
         let taken = match self.course.take().unwrap_or(Course::Ended(None)) {
             Course::Live(Held { master, pidfd }) => self.take_over(master, ctx).map(|()| self.watch_child(pidfd, ctx)),
-            Course::Orphaned(master) => self.take_over(master, ctx).map(|()| self.happen(Happening::ChildEnded(Exit::Unknown), ctx)),
+            Course::Orphaned(master) => {
+                self.take_over(master, ctx).map(|()| self.happen(Happening::ChildEnded(Exit::Unknown), ctx))
+            }
             Course::Ended(_) => {
                 self.recorded_size();
                 Ok(())

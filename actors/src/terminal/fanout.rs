@@ -221,7 +221,12 @@ impl Client {
                         self.outbox.push(Event::Resized { offset: record.offset, size });
                     }
                 }
-                Kind::Resize | Kind::Checkpoint | Kind::CheckpointFirst | Kind::CheckpointMore | Kind::CheckpointLast | Kind::Void => {}
+                Kind::Resize
+                | Kind::Checkpoint
+                | Kind::CheckpointFirst
+                | Kind::CheckpointMore
+                | Kind::CheckpointLast
+                | Kind::Void => {}
             }
         }
     }

@@ -60,11 +60,11 @@ use rustix::{
     pipe::SpliceFlags,
 };
 
+pub use self::layout::{Kind, RECORD_MAX};
 use self::{
     layout::{CONTROL_BYTES, Found, HEADER_BYTES, Header, SEGMENT_BYTES, place, segment_of, segment_start},
     mapping::{Control, Segment},
 };
-pub use self::layout::{Kind, RECORD_MAX};
 use crate::TermId;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"kavaljnl");
@@ -314,7 +314,13 @@ impl Journal {
     /// Nothing is stored until its first record.
     pub fn begin(&mut self, term: TermId, offset: u64) {
         let base = place(self.end);
-        self.terms.entry(term).or_insert(TermIndex { end_offset: offset, base, partial: None, shape: None, firsts: VecDeque::new() });
+        self.terms.entry(term).or_insert(TermIndex {
+            end_offset: offset,
+            base,
+            partial: None,
+            shape: None,
+            firsts: VecDeque::new(),
+        });
     }
 
     /// Drops a terminal: its records no longer hold a segment back. Their space goes with their segments.
@@ -677,7 +683,9 @@ impl Journal {
         let floor = self.control.floor().load(Ordering::Acquire);
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let below = floor - CONTROL_BYTES;
-        if below > 0 && let Err(errno) = rustix::fs::fallocate(&self.fds.file, flags, CONTROL_BYTES, below) {
+        if below > 0
+            && let Err(errno) = rustix::fs::fallocate(&self.fds.file, flags, CONTROL_BYTES, below)
+        {
             tracing::warn!(%errno, "journal: pages of dropped segments could not be freed");
         }
     }

@@ -70,7 +70,8 @@ fn turn(journal: &mut Journal, term: TermId, pty: &OwnedFd, cut: Cut) {
     match cut {
         Cut::InStore(max) if taken > 0 => {
             let mut pos = at + HEADER_BYTES;
-            rustix::pipe::splice(&journal.fds.reader, None, &journal.fds.file, Some(&mut pos), max, SpliceFlags::NONBLOCK).unwrap();
+            rustix::pipe::splice(&journal.fds.reader, None, &journal.fds.file, Some(&mut pos), max, SpliceFlags::NONBLOCK)
+                .unwrap();
         }
         Cut::AfterStore | Cut::InHeader(_) if taken > 0 => {
             let mut stored = 0;
@@ -237,5 +238,8 @@ fn a_foreign_a_newer_and_a_damaged_file_are_told_apart_and_left_alone() {
     let (mut journal, _) = open(&fds, BYTES_MIN);
     fill(&mut journal, TermId(1), 8192).unwrap();
     rustix::io::pwrite(&fds.file, &[0xff], CONTROL_BYTES + 16).unwrap();
-    assert!(matches!(Journal::open(duplicate(&fds), BYTES_MIN, DataPath::Splice), Err(JournalError::Damaged { pos: CONTROL_BYTES })));
+    assert!(matches!(
+        Journal::open(duplicate(&fds), BYTES_MIN, DataPath::Splice),
+        Err(JournalError::Damaged { pos: CONTROL_BYTES })
+    ));
 }
