@@ -106,7 +106,7 @@ struct Unacknowledged {
 }
 
 impl Session {
-    /// Attaches.
+    /// Attaches; a supervisor that is just being restarted is waited for.
     ///
     /// # Errors
     /// The server's refusal, or that nobody answers.
@@ -120,7 +120,10 @@ impl Session {
             unacknowledged: VecDeque::new(),
             screen: Vec::new(),
         };
-        session.connect().await?;
+        match session.connect().await {
+            Err(error) if error.is_passing() && !matches!(error, ClientError::Unreachable { .. }) => session.reconnect().await?,
+            result => result?,
+        }
         Ok(session)
     }
 
