@@ -105,13 +105,17 @@ async fn history(instance: &Instance, name: &str) -> Vec<u8> {
     }
 }
 
-/// The supervisor that the keeper runs now: its child whose command line says `serve`.
+/// The supervisor that the keeper runs now: the one of its children that the keeper itself started. What a dead supervisor had only just
+/// forked looks the same, but for whose process id its environment names.
 fn running_supervisor(keeper: Pid) -> Option<Pid> {
     let keeper = keeper.as_raw_nonzero();
     let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).ok()?;
     let pids = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
-    let serves = |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.split(|b| *b == 0).nth(1) == Some(b"serve"));
-    pids.filter(serves).find_map(Pid::from_raw)
+    let started_by_keeper = |pid: &i32| {
+        let own = format!("SYSTEMD_EXEC_PID={pid}");
+        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| environ.split(|b| *b == 0).any(|entry| entry == own.as_bytes()))
+    };
+    pids.filter(started_by_keeper).find_map(Pid::from_raw)
 }
 
 /// Kills the supervisor `kills` times: three times of four some way into its life, else while it is still coming up.
