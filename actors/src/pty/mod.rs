@@ -14,6 +14,7 @@
 
 pub mod adopt;
 pub mod exit;
+pub mod input;
 pub mod launch;
 mod master;
 pub(crate) mod ready;
