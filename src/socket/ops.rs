@@ -4,14 +4,14 @@ use std::{path::PathBuf, rc::Rc, time::Duration};
 
 use actix::{Addr, MailboxError};
 use kaval_actors::{
-    Name, Size,
+    Name, Size, TermId,
     supervisor::{
         Create, CreateError, EndAll, Find, Kill, KillError, List, Listing, NoSuchTerm, Remove, RemoveError,
         manifest::{Record, Restart, State},
     },
     terminal::{
-        Attach, AttachFrom as From, Input, InputError, Mode, ReadHistory, Resize, ResizeError, SnapshotBody, SnapshotKind,
-        TakeSnapshot, Terminal,
+        Attach, AttachFrom as From, ClientId, Input, InputError, Mode, ReadHistory, Resize, ResizeError, SnapshotBody,
+        SnapshotKind, TakeSnapshot, Terminal,
     },
 };
 use tokio::{
@@ -40,8 +40,9 @@ pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request)
         Op::Attach { term, size, from, mode } => match attach(session, &term, size, from, mode).await {
             Ok((ok, terminal, attached)) => {
                 session.reply(req, Ok(ok)).await;
-                let attachment = Attachment::begin(session, req, term, terminal, attached);
+                let attachment = Attachment::begin(session, req, id, terminal, attached);
                 session.attachments.borrow_mut().insert(req, attachment);
+                let id = TermId(ok.id);
             }
             Err(error) => session.reply::<Empty>(req, Err(error)).await,
         },
@@ -280,10 +281,7 @@ async fn input(
     seq: u64,
     Data(data): Data,
 ) -> Answer<oneshot::Receiver<Result<(), InputError>>> {
-    let (attached, terminal) = match attachment(session, term) {
-        Some((client, terminal)) => (Some(client), terminal),
-        None => (None, find(session, term).await?.1),
-    };
+    let (attached, terminal) = addressed(session, term).await?;
     let (reply, delivered) = oneshot::channel();
     let numbered = client.map(|client| (client, seq));
     terminal.send(Input { client: attached, numbered, data, reply }).await.map_err(ending)?;
@@ -303,10 +301,7 @@ fn input_error(term: &TermRef) -> impl FnOnce(InputError) -> WireError {
 }
 
 async fn resize(session: &Session, term: &TermRef, size: Size) -> Answer<Empty> {
-    let (client, terminal) = match attachment(session, term) {
-        Some((client, terminal)) => (Some(client), terminal),
-        None => (None, find(session, term).await?.1),
-    };
+    let (client, terminal) = addressed(session, term).await?;
     let resized = terminal.send(Resize { client, size }).await.map_err(ending)?;
     resized.map(|()| Empty {}).map_err(|error| {
         let code = match &error {
@@ -319,9 +314,9 @@ async fn resize(session: &Session, term: &TermRef, size: Size) -> Answer<Empty> 
 }
 
 /// This connection's stream of that terminal, if it has one.
-fn attachment(session: &Session, term: &TermRef) -> Option<(kaval_actors::terminal::ClientId, Addr<Terminal>)> {
+fn attachment(session: &Session, term: TermId) -> Option<(ClientId, Addr<Terminal>)> {
     let attachments = session.attachments.borrow();
-    let mut same = attachments.values().filter(|attachment| attachment.term == *term);
+    let mut same = attachments.values().filter(|attachment| attachment.term == term);
     same.next().map(|attachment| (attachment.client, attachment.terminal.clone()))
 }
 
@@ -332,6 +327,17 @@ async fn find(session: &Session, term: &TermRef) -> Answer<(Record, Addr<Termina
             let found = session.hub.supervisor.send(Find(term.clone().into())).await.map_err(ending)?;
             let found = found.map_err(|error: NoSuchTerm| WireError::new(Code::NoSuchTerm, error.to_string()))?;
             match found.terminal {
+/// A terminal, and this connection's stream of it if it has one, by whatever it was called when that was opened.
+async fn addressed(session: &Session, term: &TermRef) -> Answer<(Option<ClientId>, Addr<Terminal>)> {
+    if let TermRef::Id(id) = *term
+        && let Some((client, terminal)) = attachment(session, TermId(id))
+    {
+        return Ok((Some(client), terminal));
+    }
+    let (record, terminal) = find(session, term).await?;
+    Ok((attachment(session, record.id).map(|(client, _)| client), terminal))
+}
+
                 Some(terminal) if terminal.connected() => return Ok((found.record, terminal)),
                 Some(_) | None => sleep(START_RETRY).await,
             }
