@@ -89,6 +89,8 @@ pub struct Session {
     unacknowledged: VecDeque<Unacknowledged>,
     /// A screen's first frames, until its last has come.
     screen: Vec<u8>,
+    /// Whether the terminal has this window's size, as far as is known: then it takes it again when it reconnects.
+    sets_size: bool,
 }
 
 #[derive(Debug)]
@@ -120,6 +122,7 @@ impl Session {
             unacknowledged: VecDeque::new(),
             screen: Vec::new(),
         };
+            sets_size: true,
         session.connect().await?;
         Ok(session)
     }
@@ -191,11 +194,16 @@ impl Session {
             self.unacknowledged.push_back(Unacknowledged { seq, data: piece, req: None });
         }
         self.send_unsent().await;
+        if !self.sets_size
+            && let Some(size) = self.options.size
+        {
+            self.resize(size).await;
+        }
     }
 
     /// Tells the window's new size.
     pub async fn resize(&mut self, size: Size) {
-        self.options.size = Some(size);
+        (self.options.size, self.sets_size) = (Some(size), true);
         let term = self.options.term.clone();
         if let Link::Up { client, .. } = &mut self.link
             && client.request(Op::Resize { term, size }).await.is_err()
@@ -242,6 +250,7 @@ impl Session {
         self.send_unsent().await;
         Ok(())
     }
+        let size = size.filter(|_| self.sets_size);
 
     async fn send_unsent(&mut self) {
         let term = self.options.term.clone();
@@ -263,7 +272,8 @@ impl Session {
     /// Takes an event in; what of it the caller is to know.
     fn take(&mut self, event: Event, stream: u64) -> Option<Update> {
         match event {
-            Event::Screen { req, offset, data, more, .. } if req == stream => {
+            Event::Screen { req, offset, cols, rows, data, more } if req == stream => {
+                self.see_size(cols, rows);
                 self.screen.extend_from_slice(&data.0);
                 if more {
                     return None;
@@ -272,10 +282,17 @@ impl Session {
                 Some(Update::Screen { offset, data: std::mem::take(&mut self.screen).into() })
             }
             Event::Output { req, offset, data } if req == stream => {
+    fn see_size(&mut self, cols: u16, rows: u16) {
+        self.sets_size = self.options.size.is_none_or(|size| (size.cols(), size.rows()) == (cols, rows));
+    }
+
                 self.options.from = AttachFrom::Offset(offset + data.0.len() as u64);
                 Some(Update::Output { offset, data: data.0 })
             }
-            Event::Resized { req, cols, rows, .. } if req == stream => Some(Update::Resized { cols, rows }),
+            Event::Resized { req, cols, rows, .. } if req == stream => {
+                self.see_size(cols, rows);
+                Some(Update::Resized { cols, rows })
+            }
             Event::Lagged { req, from, to } if req == stream => Some(Update::Lagged { from, to }),
             Event::Exited { req, exit } if req == stream => Some(Update::Exited(exit)),
             Event::Detached { req } if req == stream => Some(Update::Detached),
