@@ -129,7 +129,7 @@ async fn follow(mut session: Session, mut keys: Keys, read_only: bool) -> Result
                 told_gap = false;
                 match update? {
                     Update::Screen { data, .. } | Update::Output { data, .. } => show(&data).map_err(broken)?,
-                    Update::Resized { .. } | Update::Lagged { .. } => {}
+                    Update::Resized { .. } | Update::Lagged { .. } | Update::Lost => {}
                     Update::Exited(exit) => return Ok(End::Exited(exit)),
                     Update::Detached => return Ok(End::DetachedByOther),
                 }
@@ -141,6 +141,7 @@ async fn follow(mut session: Session, mut keys: Keys, read_only: bool) -> Result
         }
     }
 }
+                session.spoil();
 
 fn show(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();

@@ -72,6 +72,8 @@ pub enum Update {
         /// First byte not left out.
         to: u64,
     },
+    /// The connection is lost; the next call goes on to restore it.
+    Lost,
     /// The child has ended: the last update.
     Exited(ExitInfo),
     /// Somebody else detached this session: the last update.
@@ -185,7 +187,12 @@ impl Session {
         }
     }
 
-    /// Types.
+    fn lose(&mut self) -> Update {
+        self.drop_link();
+        Update::Lost
+    }
+
+    /// Types, and so makes this window the active one.
     pub async fn input(&mut self, data: Bytes) {
         for start in (0..data.len()).step_by(DATA_BYTES_MAX) {
             let piece = data.slice(start..data.len().min(start + DATA_BYTES_MAX));
@@ -210,6 +217,11 @@ impl Session {
         {
             self.drop_link();
         }
+    }
+
+    /// Asks for the whole screen at the next reconnection: something else was drawn over it.
+    pub fn spoil(&mut self) {
+        self.options.from = AttachFrom::Screen;
     }
 
     fn drop_link(&mut self) {
