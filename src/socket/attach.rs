@@ -37,6 +37,7 @@ impl Attachment {
 }
 
 async fn stream(session: Rc<Session>, req: u64, terminal: Addr<Terminal>, attached: Attached) {
+    let _open = session.hub.streams.clone();
     loop {
         let (event, wants_more) = attached.outbox.next().await;
         let last = event.is_last();

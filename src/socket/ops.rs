@@ -28,6 +28,9 @@ use crate::wire::{
 /// How long a terminal that is being created or restarted is waited for.
 const START_MAX: Duration = Duration::from_secs(10);
 const START_RETRY: Duration = Duration::from_millis(10);
+/// How long the streams may take to tell that everything has ended.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+const FAREWELL_RETRY: Duration = Duration::from_millis(5);
 /// Bytes of history that are read at a time.
 const PAGE_BYTES: usize = DATA_BYTES_MAX / 2;
 
@@ -39,10 +42,10 @@ pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request)
     match op {
         Op::Attach { term, size, from, mode } => match attach(session, &term, size, from, mode).await {
             Ok((ok, terminal, attached)) => {
+                let id = TermId(ok.id);
                 session.reply(req, Ok(ok)).await;
                 let attachment = Attachment::begin(session, req, id, terminal, attached);
                 session.attachments.borrow_mut().insert(req, attachment);
-                let id = TermId(ok.id);
             }
             Err(error) => session.reply::<Empty>(req, Err(error)).await,
         },
@@ -113,6 +116,7 @@ async fn independent(session: &Session, req: u64, op: Op) {
             let ended = answer.is_ok();
             session.reply(req, answer).await;
             if ended {
+                farewell(session).await;
                 session.hub.ended.notify_one();
             }
         }
@@ -253,6 +257,16 @@ async fn shutdown(session: &Session) -> Answer<Empty> {
     }
 }
 
+/// Waits until those who watched have been told how it ended, but not for one that does not listen.
+async fn farewell(session: &Session) {
+    let told = async {
+        while Rc::strong_count(&session.hub.streams) > 1 {
+            sleep(FAREWELL_RETRY).await;
+        }
+    };
+    let _ = timeout(FAREWELL_MAX, told).await;
+}
+
 async fn attach(
     session: &Session,
     term: &TermRef,
@@ -313,6 +327,17 @@ async fn resize(session: &Session, term: &TermRef, size: Size) -> Answer<Empty> 
     })
 }
 
+/// A terminal, and this connection's stream of it if it has one, by whatever it was called when that was opened.
+async fn addressed(session: &Session, term: &TermRef) -> Answer<(Option<ClientId>, Addr<Terminal>)> {
+    if let TermRef::Id(id) = *term
+        && let Some((client, terminal)) = attachment(session, TermId(id))
+    {
+        return Ok((Some(client), terminal));
+    }
+    let (record, terminal) = find(session, term).await?;
+    Ok((attachment(session, record.id).map(|(client, _)| client), terminal))
+}
+
 /// This connection's stream of that terminal, if it has one.
 fn attachment(session: &Session, term: TermId) -> Option<(ClientId, Addr<Terminal>)> {
     let attachments = session.attachments.borrow();
@@ -327,17 +352,6 @@ async fn find(session: &Session, term: &TermRef) -> Answer<(Record, Addr<Termina
             let found = session.hub.supervisor.send(Find(term.clone().into())).await.map_err(ending)?;
             let found = found.map_err(|error: NoSuchTerm| WireError::new(Code::NoSuchTerm, error.to_string()))?;
             match found.terminal {
-/// A terminal, and this connection's stream of it if it has one, by whatever it was called when that was opened.
-async fn addressed(session: &Session, term: &TermRef) -> Answer<(Option<ClientId>, Addr<Terminal>)> {
-    if let TermRef::Id(id) = *term
-        && let Some((client, terminal)) = attachment(session, TermId(id))
-    {
-        return Ok((Some(client), terminal));
-    }
-    let (record, terminal) = find(session, term).await?;
-    Ok((attachment(session, record.id).map(|(client, _)| client), terminal))
-}
-
                 Some(terminal) if terminal.connected() => return Ok((found.record, terminal)),
                 Some(_) | None => sleep(START_RETRY).await,
             }
