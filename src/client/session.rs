@@ -89,15 +89,15 @@ pub struct Session {
     source: String,
     next_seq: u64,
     unacknowledged: VecDeque<Unacknowledged>,
-    /// A screen's first frames, until its last has come.
-    screen: Vec<u8>,
     /// Whether the terminal has this window's size, as far as is known: then it takes it again when it reconnects.
     sets_size: bool,
+    /// A screen's first frames, until its last has come.
+    screen: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Link {
-    Up { client: Client, stream: u64 },
+    Up { client: Box<Client>, stream: u64 },
     Down { since: Instant, pause: Duration },
 }
 
@@ -122,9 +122,9 @@ impl Session {
             source: format!("{:016x}", rand::random::<u64>()),
             next_seq: 1,
             unacknowledged: VecDeque::new(),
+            sets_size: true,
             screen: Vec::new(),
         };
-            sets_size: true,
         session.connect().await?;
         Ok(session)
     }
@@ -173,7 +173,7 @@ impl Session {
                     }
                 }
                 Ok(Incoming::Ok { req, .. }) => self.unacknowledged.retain(|input| input.req != Some(req)),
-                Ok(Incoming::Err { error, .. }) if error.code == Code::Restarting => self.drop_link(),
+                Ok(Incoming::Err { error, .. }) if error.code == Code::Restarting => return Ok(self.lose()),
                 Ok(Incoming::Err { req, error }) => {
                     let before = self.unacknowledged.len();
                     self.unacknowledged.retain(|input| input.req != req);
@@ -181,7 +181,7 @@ impl Session {
                         return Err(error.into());
                     }
                 }
-                Err(error) if error.is_passing() => self.drop_link(),
+                Err(error) if error.is_passing() => return Ok(self.lose()),
                 Err(error) => return Err(error),
             }
         }
@@ -194,6 +194,11 @@ impl Session {
 
     /// Types, and so makes this window the active one.
     pub async fn input(&mut self, data: Bytes) {
+        if !self.sets_size
+            && let Some(size) = self.options.size
+        {
+            self.resize(size).await;
+        }
         for start in (0..data.len()).step_by(DATA_BYTES_MAX) {
             let piece = data.slice(start..data.len().min(start + DATA_BYTES_MAX));
             let seq = self.next_seq;
@@ -201,11 +206,6 @@ impl Session {
             self.unacknowledged.push_back(Unacknowledged { seq, data: piece, req: None });
         }
         self.send_unsent().await;
-        if !self.sets_size
-            && let Some(size) = self.options.size
-        {
-            self.resize(size).await;
-        }
     }
 
     /// Tells the window's new size.
@@ -250,6 +250,7 @@ impl Session {
     async fn connect(&mut self) -> Result<(), ClientError> {
         let mut client = Client::connect(&self.options.socket).await?;
         let SessionOptions { term, size, from, mode, .. } = self.options.clone();
+        let size = size.filter(|_| self.sets_size);
         let stream = client.request(Op::Attach { term, size, from, mode }).await?;
         let attached: AttachOk = match client.next().await? {
             Incoming::Ok { frame, .. } => body(&frame)?,
@@ -258,11 +259,10 @@ impl Session {
         };
         self.options.term = TermRef::Id(attached.id);
         self.name = attached.name;
-        self.link = Link::Up { client, stream };
+        self.link = Link::Up { client: Box::new(client), stream };
         self.send_unsent().await;
         Ok(())
     }
-        let size = size.filter(|_| self.sets_size);
 
     async fn send_unsent(&mut self) {
         let term = self.options.term.clone();
@@ -281,6 +281,10 @@ impl Session {
         }
     }
 
+    fn see_size(&mut self, cols: u16, rows: u16) {
+        self.sets_size = self.options.size.is_none_or(|size| (size.cols(), size.rows()) == (cols, rows));
+    }
+
     /// Takes an event in; what of it the caller is to know.
     fn take(&mut self, event: Event, stream: u64) -> Option<Update> {
         match event {
@@ -294,10 +298,6 @@ impl Session {
                 Some(Update::Screen { offset, data: std::mem::take(&mut self.screen).into() })
             }
             Event::Output { req, offset, data } if req == stream => {
-    fn see_size(&mut self, cols: u16, rows: u16) {
-        self.sets_size = self.options.size.is_none_or(|size| (size.cols(), size.rows()) == (cols, rows));
-    }
-
                 self.options.from = AttachFrom::Offset(offset + data.0.len() as u64);
                 Some(Update::Output { offset, data: data.0 })
             }
