@@ -110,7 +110,7 @@ struct Unacknowledged {
 }
 
 impl Session {
-    /// Attaches.
+    /// Attaches; a supervisor that is just being restarted is waited for.
     ///
     /// # Errors
     /// The server's refusal, or that nobody answers.
@@ -125,7 +125,10 @@ impl Session {
             sets_size: true,
             screen: Vec::new(),
         };
-        session.connect().await?;
+        match session.connect().await {
+            Err(error) if error.is_passing() && !matches!(error, ClientError::Unreachable { .. }) => session.reconnect().await?,
+            result => result?,
+        }
         Ok(session)
     }
 

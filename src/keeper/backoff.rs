@@ -32,7 +32,7 @@ pub(super) const DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// Longest wait when the dead one had been ready: its terminals were served in between, so the outage is kept
 /// short.
-pub(super) const DELAY_READY_MAX: Duration = Duration::from_millis(500);
+pub(super) const DELAY_READY_MAX: Duration = Duration::from_millis(250);
 
 const _: () = assert!(DELAY_FIRST.as_millis() <= DELAY_READY_MAX.as_millis());
 const _: () = assert!(DELAY_READY_MAX.as_millis() <= DELAY_MAX.as_millis());
@@ -145,9 +145,10 @@ pub(super) fn decide(history: History, death: &Death, situation: Situation) -> V
     }
 }
 
+/// Doubles with every quick death in a row: of those that never became ready, where the last did not, else of all.
 fn delay(history: History, death: &Death) -> Duration {
-    let max = if death.ready { DELAY_READY_MAX } else { DELAY_MAX };
-    match history.quick_deaths {
+    let (deaths, max) = if death.ready { (history.quick_deaths, DELAY_READY_MAX) } else { (history.unready_deaths, DELAY_MAX) };
+    match deaths {
         0 | 1 => Duration::ZERO,
         more => DELAY_FIRST.saturating_mul(2_u32.saturating_pow(more - 2)).min(max),
     }
@@ -247,7 +248,7 @@ mod tests {
     #[test]
     fn supervisor_that_was_ready_is_back_sooner() {
         let deaths = [death(CRASH, true, QUICK); 8];
-        let expected = [0, 50, 100, 200, 400, 500, 500, 500].map(restart);
+        let expected = [0, 50, 100, 200, 250, 250, 250, 250].map(restart);
         assert_eq!(verdicts(&deaths, HOLDING), expected);
     }
 

@@ -7,7 +7,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -42,14 +42,14 @@ impl Log {
     fn follow(self, stderr: impl std::io::Read + Send + 'static) {
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                self.0.0.lock().unwrap().push(line);
+                self.0.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 self.0.1.notify_all();
             }
         });
     }
 
     pub fn lines(&self) -> Vec<String> {
-        self.0.0.lock().unwrap().clone()
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn count(&self, needle: &str) -> usize {
@@ -59,11 +59,11 @@ impl Log {
     /// Waits until `n` lines contain `needle`.
     pub fn await_count(&self, needle: &str, n: usize) {
         let deadline = Instant::now() + PATIENCE;
-        let mut lines = self.0.0.lock().unwrap();
+        let mut lines = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         while lines.iter().filter(|line| line.contains(needle)).count() < n {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "no {n} lines with {needle:?} in:\n{}", lines.join("\n"));
-            lines = self.0.1.wait_timeout(lines, left).unwrap().0;
+            lines = self.0.1.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -139,7 +139,11 @@ impl Supervisor {
     }
 
     fn begin(&mut self, id: TermId, step: Step, ctx: &mut Context<Self>) {
-        tracing::debug!(%id, ?step, "reconciling");
+        match step {
+            Step::Adopt | Step::Recall => tracing::debug!(%id, ?step, "reconciling"),
+            _ if self.recovering.contains(&id) => tracing::info!(%id, ?step, "repairing what was cut short"),
+            _ => tracing::debug!(%id, ?step, "reconciling"),
+        }
         let record = self.records.get(&id).cloned();
         let entry = self.entries.entry(id).or_default();
         entry.busy = true;
