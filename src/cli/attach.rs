@@ -33,9 +33,13 @@ use crate::{
 const SECOND_PRESS: Duration = Duration::from_millis(300);
 /// How long a supervisor may be gone before a line says so.
 const QUIET_GAP: Duration = Duration::from_secs(2);
-/// Leaves the terminal clean: main screen, no margins, no mouse, no paste brackets, plain text, cursor shown.
-const CLEAN: &[u8] = b"\x18\x1b[?1049l\x1b[?6l\x1b7\x1b[r\x1b8\x1b[?7h\x1b(B\x0f\x1b[m\x1b[?1l\x1b>\
-    \x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?25h\x1b[0 q";
+/// Leaves the terminal clean: main screen, no margins, typing replaces, keys plainly encoded, no mouse, no paste brackets, plain
+/// text, cursor shown, and where it was. Margins and origin mode move the cursor when reset, so that is done on the alternate
+/// screen; and as leaving that restores a cursor even where the main one was up, it is entered first: that saves the cursor as it
+/// stands, or does nothing.
+const CLEAN: &[u8] = b"\x18\x1b[=0u\x1b[?1049h\x1b[?6l\x1b[r\x1b[?1049l\x1b[?7h\x1b[4l\x1b(B\x0f\x1b[m\x1b[?1l\x1b>\
+    \x1b[=0u\x1b[>4m\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?2026l\
+    \x1b[?25h\x1b[0 q";
 
 /// Attaching needs a terminal to attach.
 pub(super) fn require_tty() -> Result<(), Failure> {
@@ -67,6 +71,7 @@ pub(super) async fn attach(sockets: &Sockets, term: TermRef, read_only: bool) ->
     let session = Session::attach(options).await.map_err(|error| Failure::from(error).while_attaching())?;
     let name = session.name().to_owned();
     let terminal = RawTerminal::enter().map_err(|error| Failure::from(error).while_attaching())?;
+    set_aside_screen(window_size()).map_err(|error| Failure::from(error).while_attaching())?;
     let end = follow(session, Keys::new(config.attach.detach_key.0), read_only).await;
     terminal.leave();
     match end {
@@ -129,17 +134,24 @@ async fn follow(mut session: Session, mut keys: Keys, read_only: bool) -> Result
                 told_gap = false;
                 match update? {
                     Update::Screen { data, .. } | Update::Output { data, .. } => show(&data).map_err(broken)?,
-                    Update::Resized { .. } | Update::Lagged { .. } => {}
+                    Update::Resized { .. } | Update::Lagged { .. } | Update::Lost => {}
                     Update::Exited(exit) => return Ok(End::Exited(exit)),
                     Update::Detached => return Ok(End::DetachedByOther),
                 }
             }
             () = sleep_until(gap_told_at.unwrap_or_else(Instant::now)), if gap_told_at.is_some() && !told_gap => {
                 told_gap = true;
+                session.spoil();
                 show(b"\x1b7\x1b[1;1H\x1b[7m kaval: waiting for the supervisor \x1b[m\x1b8").map_err(broken)?;
             }
         }
     }
+}
+
+/// Scrolls what the window shows, down to the cursor, into its scrollback: what is drawn next erases it.
+fn set_aside_screen(size: Option<Size>) -> io::Result<()> {
+    let rows = size.map_or(0, |size| usize::from(size.rows()));
+    show(&b"\n".repeat(rows.saturating_sub(1)))
 }
 
 fn show(bytes: &[u8]) -> io::Result<()> {
@@ -179,10 +191,10 @@ impl RawTerminal {
         Ok(Self { tty, before })
     }
 
-    /// Puts it back, on a fresh line.
+    /// Puts it back, on a fresh line with nothing below.
     fn leave(self) {
         let _ = show(CLEAN);
-        let _ = show(b"\r\n");
+        let _ = show(b"\r\n\x1b[J");
     }
 }
 

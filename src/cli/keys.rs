@@ -4,6 +4,8 @@
 //!   key once ─► armed ─┬─ again, soon ─► the key is sent on
 //!                      └─ anything else, or a moment passes ─► detach
 //! ```
+//!
+//! A program may have asked the terminal for longer encodings of keys (vim does, of xterm): the key is known in those too.
 
 /// Finds the detach key in what is typed.
 #[derive(Debug)]
@@ -35,40 +37,80 @@ impl Keys {
     pub(super) fn take(&mut self, mut bytes: &[u8]) -> Typed {
         let mut typed = Typed::default();
         while !bytes.is_empty() {
-            let presses = self.press_at_start(bytes);
-            match (presses, self.armed) {
-                (Some(len), true) => {
+            let (stroke, len) = self.stroke_at_start(bytes);
+            match (stroke, self.armed) {
+                (Stroke::Press, true) => {
                     typed.send.push(self.key);
                     self.armed = false;
-                    bytes = &bytes[len..];
                 }
-                (Some(len), false) => {
-                    self.armed = true;
-                    bytes = &bytes[len..];
-                }
-                (None, true) => {
+                (Stroke::Press, false) => self.armed = true,
+                (Stroke::Release, _) => {}
+                (Stroke::Other, true) => {
                     typed.detach = true;
                     return typed;
                 }
-                (None, false) => {
-                    typed.send.push(bytes[0]);
-                    bytes = &bytes[1..];
-                }
+                (Stroke::Other, false) => typed.send.extend_from_slice(&bytes[..len]),
             }
+            bytes = &bytes[len..];
         }
         typed
     }
 
-    /// The length of the key's encoding if `bytes` begin with one: its control byte, or kitty's `CSI code;5u`.
-    fn press_at_start(&self, bytes: &[u8]) -> Option<usize> {
+    /// What `bytes` begin with, and how long it is.
+    fn stroke_at_start(&self, bytes: &[u8]) -> (Stroke, usize) {
         if bytes[0] == self.key {
-            return Some(1);
+            return (Stroke::Press, 1);
         }
         let code = u32::from(self.key | 0x40);
         let code = if (65..=90).contains(&code) { code + 32 } else { code };
-        let encodings = [format!("\x1b[{code};5u"), format!("\x1b[{code};5:1u")];
-        encodings.iter().find(|encoding| bytes.starts_with(encoding.as_bytes())).map(String::len)
+        match long_encoding(bytes) {
+            Some(Long { code: key, modifiers, event, len }) if key == code && is_control(modifiers) => {
+                (if event == RELEASED { Stroke::Release } else { Stroke::Press }, len)
+            }
+            Some(_) | None => (Stroke::Other, 1),
+        }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stroke {
+    Press,
+    Release,
+    Other,
+}
+
+/// Kitty's event number of a key let go.
+const RELEASED: u32 = 3;
+
+/// A key as programs ask terminals to encode it, so that more of them can be told apart.
+struct Long {
+    code: u32,
+    modifiers: u32,
+    event: u32,
+    len: usize,
+}
+
+/// Reads kitty's `CSI code[:…];modifiers[:event][;text] u`, or xterm's `CSI 27;modifiers;code ~` (modifyOtherKeys).
+fn long_encoding(bytes: &[u8]) -> Option<Long> {
+    let rest = bytes.strip_prefix(b"\x1b[")?;
+    let end = rest.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b';' | b':'))?;
+    let mut fields =
+        str::from_utf8(&rest[..end]).ok()?.split(';').map(|field| field.split(':').map(|n| n.parse().unwrap_or(1)));
+    let (mut first, mut second) = (fields.next()?, fields.next()?);
+    let (first, second, event) = (first.next()?, second.next()?, second.next().unwrap_or(1));
+    let len = b"\x1b[".len() + end + 1;
+    match rest[end] {
+        b'u' => Some(Long { code: first, modifiers: second, event, len }),
+        b'~' if first == 27 => Some(Long { code: fields.next()?.next()?, modifiers: second, event, len }),
+        _ => None,
+    }
+}
+
+/// Whether control is the only modifier, but for caps lock and num lock, which kitty counts as such.
+fn is_control(modifiers: u32) -> bool {
+    const CONTROL: u32 = 4;
+    const LOCKS: u32 = 64 | 128;
+    modifiers.checked_sub(1).is_some_and(|bits| bits & !LOCKS == CONTROL)
 }
 
 #[cfg(test)]
@@ -102,5 +144,25 @@ mod tests {
         assert_eq!(typed(&[b"\x1b[92;5u\x1b[92;5:1u"]), (b"\x1c".to_vec(), false, false));
         assert_eq!(typed(&[b"\x1b[93;5u"]), (b"\x1b[93;5u".to_vec(), false, false));
         assert_eq!(Keys::new(1).take(b"\x1b[97;5u"), Typed::default());
+    }
+
+    #[test]
+    fn num_lock_a_key_let_go_and_xterms_encoding_change_nothing() {
+        assert_eq!(typed(&[b"\x1b[92;133u\x1b[92;133:3u"]), (b"".to_vec(), false, true));
+        assert_eq!(typed(&[b"\x1b[92:124;5:1u\x1b[92;5:3u\x1b[92;5u\x1b[92;5:3ux"]), (b"\x1cx".to_vec(), false, false));
+        assert_eq!(typed(&[b"\x1b[27;5;92~"]), (b"".to_vec(), false, true));
+        for other in [
+            "\x1b[27;5;93~",
+            "\x1b[27;6;92~",
+            "\x1b[92;7u",
+            "\x1b[92u",
+            "\x1b[;;u",
+            "\x1b[92;0u",
+            "\x1b[5~",
+            "\x1b[",
+            "\x1b[99999999999;5u",
+        ] {
+            assert_eq!(typed(&[other.as_bytes()]), (other.as_bytes().to_vec(), false, false));
+        }
     }
 }

@@ -98,7 +98,7 @@ async fn until(sockets: &Sockets, args: &Wait, pattern: Option<Regex>) -> Result
                     watch.resize(size);
                 }
             }
-            Update::Lagged { .. } => {}
+            Update::Lagged { .. } | Update::Lost => {}
         }
     }
 }

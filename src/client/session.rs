@@ -72,6 +72,8 @@ pub enum Update {
         /// First byte not left out.
         to: u64,
     },
+    /// The connection is lost; the next call goes on to restore it.
+    Lost,
     /// The child has ended: the last update.
     Exited(ExitInfo),
     /// Somebody else detached this session: the last update.
@@ -87,13 +89,15 @@ pub struct Session {
     source: String,
     next_seq: u64,
     unacknowledged: VecDeque<Unacknowledged>,
+    /// Whether the terminal has this window's size, as far as is known: then it takes it again when it reconnects.
+    sets_size: bool,
     /// A screen's first frames, until its last has come.
     screen: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Link {
-    Up { client: Client, stream: u64 },
+    Up { client: Box<Client>, stream: u64 },
     Down { since: Instant, pause: Duration },
 }
 
@@ -118,6 +122,7 @@ impl Session {
             source: format!("{:016x}", rand::random::<u64>()),
             next_seq: 1,
             unacknowledged: VecDeque::new(),
+            sets_size: true,
             screen: Vec::new(),
         };
         match session.connect().await {
@@ -173,7 +178,7 @@ impl Session {
                     }
                 }
                 Ok(Incoming::Ok { req, .. }) => self.unacknowledged.retain(|input| input.req != Some(req)),
-                Ok(Incoming::Err { error, .. }) if error.code == Code::Restarting => self.drop_link(),
+                Ok(Incoming::Err { error, .. }) if error.code == Code::Restarting => return Ok(self.lose()),
                 Ok(Incoming::Err { req, error }) => {
                     let before = self.unacknowledged.len();
                     self.unacknowledged.retain(|input| input.req != req);
@@ -181,14 +186,24 @@ impl Session {
                         return Err(error.into());
                     }
                 }
-                Err(error) if error.is_passing() => self.drop_link(),
+                Err(error) if error.is_passing() => return Ok(self.lose()),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Types.
+    fn lose(&mut self) -> Update {
+        self.drop_link();
+        Update::Lost
+    }
+
+    /// Types, and so makes this window the active one.
     pub async fn input(&mut self, data: Bytes) {
+        if !self.sets_size
+            && let Some(size) = self.options.size
+        {
+            self.resize(size).await;
+        }
         for start in (0..data.len()).step_by(DATA_BYTES_MAX) {
             let piece = data.slice(start..data.len().min(start + DATA_BYTES_MAX));
             let seq = self.next_seq;
@@ -200,13 +215,18 @@ impl Session {
 
     /// Tells the window's new size.
     pub async fn resize(&mut self, size: Size) {
-        self.options.size = Some(size);
+        (self.options.size, self.sets_size) = (Some(size), true);
         let term = self.options.term.clone();
         if let Link::Up { client, .. } = &mut self.link
             && client.request(Op::Resize { term, size }).await.is_err()
         {
             self.drop_link();
         }
+    }
+
+    /// Asks for the whole screen at the next reconnection: something else was drawn over it.
+    pub fn spoil(&mut self) {
+        self.options.from = AttachFrom::Screen;
     }
 
     fn drop_link(&mut self) {
@@ -235,6 +255,7 @@ impl Session {
     async fn connect(&mut self) -> Result<(), ClientError> {
         let mut client = Client::connect(&self.options.socket).await?;
         let SessionOptions { term, size, from, mode, .. } = self.options.clone();
+        let size = size.filter(|_| self.sets_size);
         let stream = client.request(Op::Attach { term, size, from, mode }).await?;
         let attached: AttachOk = match client.next().await? {
             Incoming::Ok { frame, .. } => body(&frame)?,
@@ -243,7 +264,7 @@ impl Session {
         };
         self.options.term = TermRef::Id(attached.id);
         self.name = attached.name;
-        self.link = Link::Up { client, stream };
+        self.link = Link::Up { client: Box::new(client), stream };
         self.send_unsent().await;
         Ok(())
     }
@@ -265,10 +286,15 @@ impl Session {
         }
     }
 
+    fn see_size(&mut self, cols: u16, rows: u16) {
+        self.sets_size = self.options.size.is_none_or(|size| (size.cols(), size.rows()) == (cols, rows));
+    }
+
     /// Takes an event in; what of it the caller is to know.
     fn take(&mut self, event: Event, stream: u64) -> Option<Update> {
         match event {
-            Event::Screen { req, offset, data, more, .. } if req == stream => {
+            Event::Screen { req, offset, cols, rows, data, more } if req == stream => {
+                self.see_size(cols, rows);
                 self.screen.extend_from_slice(&data.0);
                 if more {
                     return None;
@@ -280,7 +306,10 @@ impl Session {
                 self.options.from = AttachFrom::Offset(offset + data.0.len() as u64);
                 Some(Update::Output { offset, data: data.0 })
             }
-            Event::Resized { req, cols, rows, .. } if req == stream => Some(Update::Resized { cols, rows }),
+            Event::Resized { req, cols, rows, .. } if req == stream => {
+                self.see_size(cols, rows);
+                Some(Update::Resized { cols, rows })
+            }
             Event::Lagged { req, from, to } if req == stream => Some(Update::Lagged { from, to }),
             Event::Exited { req, exit } if req == stream => Some(Update::Exited(exit)),
             Event::Detached { req } if req == stream => Some(Update::Detached),

@@ -4,15 +4,18 @@ use std::rc::Rc;
 
 use actix::Addr;
 use bytes::Bytes;
-use kaval_actors::terminal::{Attached, ClientId, Detach, Event as TermEvent, Pump, Terminal};
+use kaval_actors::{
+    TermId,
+    terminal::{Attached, ClientId, Detach, Event as TermEvent, Pump, Terminal},
+};
 use tokio::task::JoinHandle;
 
 use super::connection::Session;
-use crate::wire::{DATA_BYTES_MAX, Data, Event, TermRef};
+use crate::wire::{DATA_BYTES_MAX, Data, Event};
 
 /// A stream that is open.
 pub(super) struct Attachment {
-    pub(super) term: TermRef,
+    pub(super) term: TermId,
     pub(super) client: ClientId,
     pub(super) terminal: Addr<Terminal>,
     task: JoinHandle<()>,
@@ -20,7 +23,7 @@ pub(super) struct Attachment {
 
 impl Attachment {
     /// Starts streaming to `req`.
-    pub(super) fn begin(session: &Rc<Session>, req: u64, term: TermRef, terminal: Addr<Terminal>, attached: Attached) -> Self {
+    pub(super) fn begin(session: &Rc<Session>, req: u64, term: TermId, terminal: Addr<Terminal>, attached: Attached) -> Self {
         let client = attached.client;
         let task = actix_rt::spawn(stream(session.clone(), req, terminal.clone(), attached));
         Self { term, client, terminal, task }
@@ -34,6 +37,7 @@ impl Attachment {
 }
 
 async fn stream(session: Rc<Session>, req: u64, terminal: Addr<Terminal>, attached: Attached) {
+    let _open = session.hub.streams.clone();
     loop {
         let (event, wants_more) = attached.outbox.next().await;
         let last = event.is_last();

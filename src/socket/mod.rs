@@ -40,12 +40,14 @@ pub struct Hub {
     /// Told when a client asked for the end of everything, once everything has ended.
     pub ended: Notify,
     connections: Cell<usize>,
+    /// Held by every stream of a terminal's events.
+    streams: Rc<()>,
 }
 
 impl Hub {
     /// A hub without connections.
     pub fn new(supervisor: Addr<Supervisor>, boot: String) -> Self {
-        Self { supervisor, boot, ended: Notify::new(), connections: Cell::new(0) }
+        Self { supervisor, boot, ended: Notify::new(), connections: Cell::new(0), streams: Rc::default() }
     }
 }
 

@@ -4,14 +4,14 @@ use std::{path::PathBuf, rc::Rc, time::Duration};
 
 use actix::{Addr, MailboxError};
 use kaval_actors::{
-    Name, Size,
+    Name, Size, TermId,
     supervisor::{
         Create, CreateError, EndAll, Find, Kill, KillError, List, Listing, NoSuchTerm, Remove, RemoveError,
         manifest::{Record, Restart, State},
     },
     terminal::{
-        Attach, AttachFrom as From, Input, InputError, Mode, ReadHistory, Resize, ResizeError, SnapshotBody, SnapshotKind,
-        TakeSnapshot, Terminal,
+        Attach, AttachFrom as From, ClientId, Input, InputError, Mode, ReadHistory, Resize, ResizeError, SnapshotBody,
+        SnapshotKind, TakeSnapshot, Terminal,
     },
 };
 use tokio::{
@@ -28,6 +28,9 @@ use crate::wire::{
 /// How long a terminal that is being created or restarted is waited for.
 const START_MAX: Duration = Duration::from_secs(10);
 const START_RETRY: Duration = Duration::from_millis(10);
+/// How long the streams may take to tell that everything has ended.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+const FAREWELL_RETRY: Duration = Duration::from_millis(5);
 /// Bytes of history that are read at a time.
 const PAGE_BYTES: usize = DATA_BYTES_MAX / 2;
 
@@ -39,8 +42,9 @@ pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request)
     match op {
         Op::Attach { term, size, from, mode } => match attach(session, &term, size, from, mode).await {
             Ok((ok, terminal, attached)) => {
+                let id = TermId(ok.id);
                 session.reply(req, Ok(ok)).await;
-                let attachment = Attachment::begin(session, req, term, terminal, attached);
+                let attachment = Attachment::begin(session, req, id, terminal, attached);
                 session.attachments.borrow_mut().insert(req, attachment);
             }
             Err(error) => session.reply::<Empty>(req, Err(error)).await,
@@ -112,6 +116,7 @@ async fn independent(session: &Session, req: u64, op: Op) {
             let ended = answer.is_ok();
             session.reply(req, answer).await;
             if ended {
+                farewell(session).await;
                 session.hub.ended.notify_one();
             }
         }
@@ -252,6 +257,16 @@ async fn shutdown(session: &Session) -> Answer<Empty> {
     }
 }
 
+/// Waits until those who watched have been told how it ended, but not for one that does not listen.
+async fn farewell(session: &Session) {
+    let told = async {
+        while Rc::strong_count(&session.hub.streams) > 1 {
+            sleep(FAREWELL_RETRY).await;
+        }
+    };
+    let _ = timeout(FAREWELL_MAX, told).await;
+}
+
 async fn attach(
     session: &Session,
     term: &TermRef,
@@ -280,10 +295,7 @@ async fn input(
     seq: u64,
     Data(data): Data,
 ) -> Answer<oneshot::Receiver<Result<(), InputError>>> {
-    let (attached, terminal) = match attachment(session, term) {
-        Some((client, terminal)) => (Some(client), terminal),
-        None => (None, find(session, term).await?.1),
-    };
+    let (attached, terminal) = addressed(session, term).await?;
     let (reply, delivered) = oneshot::channel();
     let numbered = client.map(|client| (client, seq));
     terminal.send(Input { client: attached, numbered, data, reply }).await.map_err(ending)?;
@@ -303,10 +315,7 @@ fn input_error(term: &TermRef) -> impl FnOnce(InputError) -> WireError {
 }
 
 async fn resize(session: &Session, term: &TermRef, size: Size) -> Answer<Empty> {
-    let (client, terminal) = match attachment(session, term) {
-        Some((client, terminal)) => (Some(client), terminal),
-        None => (None, find(session, term).await?.1),
-    };
+    let (client, terminal) = addressed(session, term).await?;
     let resized = terminal.send(Resize { client, size }).await.map_err(ending)?;
     resized.map(|()| Empty {}).map_err(|error| {
         let code = match &error {
@@ -318,10 +327,21 @@ async fn resize(session: &Session, term: &TermRef, size: Size) -> Answer<Empty> 
     })
 }
 
+/// A terminal, and this connection's stream of it if it has one, by whatever it was called when that was opened.
+async fn addressed(session: &Session, term: &TermRef) -> Answer<(Option<ClientId>, Addr<Terminal>)> {
+    if let TermRef::Id(id) = *term
+        && let Some((client, terminal)) = attachment(session, TermId(id))
+    {
+        return Ok((Some(client), terminal));
+    }
+    let (record, terminal) = find(session, term).await?;
+    Ok((attachment(session, record.id).map(|(client, _)| client), terminal))
+}
+
 /// This connection's stream of that terminal, if it has one.
-fn attachment(session: &Session, term: &TermRef) -> Option<(kaval_actors::terminal::ClientId, Addr<Terminal>)> {
+fn attachment(session: &Session, term: TermId) -> Option<(ClientId, Addr<Terminal>)> {
     let attachments = session.attachments.borrow();
-    let mut same = attachments.values().filter(|attachment| attachment.term == *term);
+    let mut same = attachments.values().filter(|attachment| attachment.term == term);
     same.next().map(|attachment| (attachment.client, attachment.terminal.clone()))
 }
 

@@ -181,7 +181,8 @@ impl Drop for Instance {
     }
 }
 
-fn command_in(dir: &Path) -> Command {
+/// `kaval` with the environment of an instance in that directory.
+pub fn command_in(dir: &Path) -> Command {
     let mut command = Command::new(KAVAL);
     for variable in ["KAVAL_SOCKET", "NOTIFY_SOCKET", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CONFIGURATION_DIRECTORY", "TMUX"]
     {

@@ -155,9 +155,10 @@ impl Mirror {
 }
 
 /// Puts a terminal in whatever state into the one that a repaint starts from: no half sequence, the main screen, no margins,
-/// no origin mode, wrapping, ASCII, no mouse reports, no bracketed paste, cursor shown.
+/// no origin mode, wrapping, ASCII, no mouse reports, no bracketed paste, cursor shown. Erased backwards from the last cell: of a
+/// screen erased forwards some terminals keep a copy in their scrollback.
 const CLEAN_SLATE: &[u8] = b"\x18\x1b[?1049l\x1b[?6l\x1b[r\x1b[?7h\x1b[4l\x1b(B\x0f\x1b[m\x1b[?1l\x1b>\
-    \x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?25h\x1b[0 q";
+    \x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?25h\x1b[0 q\x1b[999;999H\x1b[1J";
 
 /// A size as a journal's resize record and a checkpoint spell it: columns, rows, little-endian.
 pub fn encode_size(size: Size) -> [u8; 4] {

@@ -217,12 +217,16 @@ impl Terminal {
     fn pump(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let need = client.pump(self.id, &self.lane.journal());
-        if need == Need::Resync {
-            let end = self.end_offset();
-            if let Some(client) = self.clients.get_mut(&id) {
-                client.lag(end);
+        match need {
+            Need::Nothing => {}
+            Need::Redraw => self.show(id),
+            Need::Resync => {
+                let end = self.end_offset();
+                if let Some(client) = self.clients.get_mut(&id) {
+                    client.lag(end);
+                }
+                self.show(id);
             }
-            self.show(id);
         }
         self.tell_exit(id);
     }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! **Invariants.** A client costs its queue's bound and no more. It gets output by offset without gap or overlap, except for a
-//! declared [`Event::Lagged`] range, which a whole screen follows.
+//! declared [`Event::Lagged`] range, which a whole screen follows. One follows a resize too, since no two terminals agree on what
+//! becomes of a screen when its size changes.
 
 use std::{
     collections::VecDeque,
@@ -178,6 +179,8 @@ pub(super) struct Client {
     pub(super) outbox: Arc<Outbox>,
     cursor: Cursor,
     next: u64,
+    /// It was told of a resize, and is to be shown what came of it.
+    outgrown: bool,
     told_exit: bool,
 }
 
@@ -187,12 +190,14 @@ pub(super) enum Need {
     Nothing,
     /// The client has to be shown the screen: it is too far behind.
     Resync,
+    /// The client has to be shown the screen, and misses nothing: the size changed.
+    Redraw,
 }
 
 impl Client {
     /// One that gets output from `offset` on, read from `cursor` on.
     pub(super) fn new(mode: Mode, size: Option<Size>, cursor: Cursor, offset: u64) -> Self {
-        Self { mode, size, outbox: Arc::default(), cursor, next: offset, told_exit: false }
+        Self { mode, size, outbox: Arc::default(), cursor, next: offset, outgrown: false, told_exit: false }
     }
 
     /// Fills the queue from the client's place in the journal.
@@ -206,7 +211,9 @@ impl Client {
             if self.next < floor || end.saturating_sub(self.next) > LAG_BYTES_MAX {
                 return Need::Resync;
             }
-            let Some(record) = journal.next(term, &mut self.cursor) else { return Need::Nothing };
+            let Some(record) = journal.next(term, &mut self.cursor) else {
+                return if self.outgrown { Need::Redraw } else { Need::Nothing };
+            };
             match record.kind {
                 Kind::Output => {
                     let known = self.next.saturating_sub(record.offset).min(record.payload.len() as u64) as usize;
@@ -219,6 +226,7 @@ impl Client {
                 Kind::Resize if record.offset >= self.next => {
                     if let Some(size) = mirror::decode_size(record.payload) {
                         self.outbox.push(Event::Resized { offset: record.offset, size });
+                        self.outgrown = true;
                     }
                 }
                 Kind::Resize
@@ -234,7 +242,7 @@ impl Client {
     /// Shows the whole screen, taken at `offset`, where the journal stood at `cursor`; output goes on from there.
     pub(super) fn show(&mut self, data: Bytes, size: Size, offset: u64, cursor: Cursor) {
         self.outbox.push(Event::Screen { offset, size, data });
-        (self.next, self.cursor) = (offset, cursor);
+        (self.next, self.cursor, self.outgrown) = (offset, cursor, false);
     }
 
     /// Declares what a resync leaves out.
