@@ -96,14 +96,28 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// Runs what the process was started for.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
-    match dispatch(arguments) {
+    match Arguments::try_parse().map_err(usage).and_then(dispatch) {
         Ok(code) => code,
         Err(failure) => {
             let _ = writeln!(io::stderr(), "kaval: {}", failure.message);
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// What clap has to say, on one line; help and the version are printed as they are, and end the process.
+fn usage(error: clap::Error) -> Failure {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let message = lines.fold(String::new(), |message, line| match line.split_once(": ") {
+        _ if message.is_empty() => line.trim_start_matches("error: ").to_owned(),
+        Some(("Usage" | "tip", _)) => format!("{message}; {}{}", line[..1].to_lowercase(), &line[1..]),
+        Some(_) | None => format!("{message} {line}"),
+    });
+    Failure::new(Failure::USAGE, format!("{message}; see --help"))
 }
 
 fn dispatch(Arguments { target, command }: Arguments) -> Result<ExitCode, Failure> {
