@@ -93,7 +93,7 @@ pub struct Session {
 
 #[derive(Debug)]
 enum Link {
-    Up { client: Client, stream: u64 },
+    Up { client: Box<Client>, stream: u64 },
     Down { since: Instant, pause: Duration },
 }
 
@@ -238,7 +238,7 @@ impl Session {
         };
         self.options.term = TermRef::Id(attached.id);
         self.name = attached.name;
-        self.link = Link::Up { client, stream };
+        self.link = Link::Up { client: Box::new(client), stream };
         self.send_unsent().await;
         Ok(())
     }

@@ -39,6 +39,9 @@ fn access(what: &'static str) -> impl Fn(sled::Error) -> StoreError {
 #[derive(Debug, Clone)]
 pub struct Store(sled::Db);
 
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 impl Store {
     /// Opens or creates the database in `path`.
     ///
@@ -90,7 +93,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`StoreError::Access`], at the first entry that cannot be read.
-    pub fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn scan(&self, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
         let entries = self.0.scan_prefix(prefix);
         entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(access("read"))).collect()
     }
