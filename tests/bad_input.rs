@@ -536,7 +536,7 @@ fn random_bytes_harm_nobody() {
     let instance = Instance::start();
     let bystander = Bystander::begin(&instance);
     let supervisor = instance.supervisor_pid();
-    let mut random = SmallRng::seed_from_u64(0x6b61_7661_6c);
+    let mut random = SmallRng::seed_from_u64(0x006b_6176_616c);
     for round in 0..300 {
         let mut raw = if round % 4 == 0 { Raw::connect(&instance.socket()) } else { Raw::hello(&instance.socket()) };
         for _ in 0..random.random_range(1..8) {

@@ -450,7 +450,7 @@ fn a_child_has_the_limit_on_open_files_that_kaval_was_started_with() {
 const CROWD: usize = 30;
 
 #[test]
-fn no_descriptor_leaks_into_a_child_while_many_others_are_made() {
+fn no_descriptor_leaks_into_a_child_while_many_others_are_made_or_after_adoption() {
     let instance = Instance::start();
     // Without a redirection: dash would keep a copy of what it redirects.
     let script = "ls -1 /proc/$$/fd; echo listed; exec cat";
@@ -468,6 +468,12 @@ fn no_descriptor_leaks_into_a_child_while_many_others_are_made() {
         ptys.insert(only_pty_of(pid(&instance, &name)));
     }
     assert_eq!(ptys.len(), CROWD);
+    // The next supervisor has all of them from the keeper.
+    instance.kill_supervisor();
+    shell(&instance, "late", script);
+    instance.ok(&["wait", "late", "--match", "listed"]);
+    assert_eq!(raw_history(&instance, "late"), "0\r\n1\r\n2\r\nlisted\r\n");
+    assert!(ptys.insert(only_pty_of(pid(&instance, "late"))));
 }
 
 /// Where every descriptor of a process leads to, which must be one place, a PTY.
