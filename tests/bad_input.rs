@@ -713,11 +713,21 @@ fn a_runtime_directory_that_others_may_enter_or_own_is_refused() {
         let mut command = instance.command(&["serve", "--state-dir", state.to_str().unwrap()]);
         refused(&command.env("XDG_RUNTIME_DIR", &runtime).output().unwrap())
     };
+    let listing = || refused(&instance.command(&["ls"]).env("XDG_RUNTIME_DIR", &runtime).output().unwrap());
+    let spelt_out = || {
+        let socket = dir.join("kaval.sock");
+        let mut command = instance.command(&["serve", "--state-dir", state.to_str().unwrap(), "--socket"]);
+        refused(&command.arg(socket).env("XDG_RUNTIME_DIR", &runtime).output().unwrap())
+    };
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
-    says(&serve(), &[dir.to_str().unwrap(), "mode 0755", "chmod 700"]);
+    for said in [serve(), spelt_out(), listing()] {
+        says(&said, &[dir.to_str().unwrap(), "mode 0755", "chmod 700"]);
+    }
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
     chown(&dir, Some(4242), None).unwrap();
-    says(&serve(), &[dir.to_str().unwrap(), "uid 4242"]);
+    for said in [serve(), spelt_out(), listing()] {
+        says(&said, &[dir.to_str().unwrap(), "uid 4242"]);
+    }
     bystander.goes_on();
 }
 
@@ -828,5 +838,6 @@ fn a_stranger_on_the_machine_is_not_served() {
     let line =
         until_some("the refusal is logged", || instance.log.lines().into_iter().find(|line| line.contains("another user")));
     says(&line, &["refused"]);
+    fs::set_permissions(instance.path("run/kaval"), fs::Permissions::from_mode(0o700)).unwrap();
     bystander.goes_on();
 }

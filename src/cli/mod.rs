@@ -33,6 +33,7 @@ use crate::{
     client::{Client, ClientError},
     daemon::{self, ServeOptions},
     places,
+    socket::check_private,
     wire::Code,
 };
 
@@ -187,6 +188,12 @@ impl Sockets {
     async fn connect(&self) -> Result<(Client, PathBuf), Failure> {
         let mut first_error = None;
         for path in &self.0 {
+            // Somebody else may have made the directory under /tmp first, and listen there for what is typed.
+            if places::is_user_place(path)
+                && let Some(dir) = path.parent().filter(|dir| dir.exists())
+            {
+                check_private(dir).map_err(|error| Failure::new(Failure::FAILED, chain(&error)))?;
+            }
             match Client::connect(path).await {
                 Ok(client) => return Ok((client, path.clone())),
                 Err(error @ ClientError::Unreachable { .. }) => first_error = first_error.or(Some(error)),
