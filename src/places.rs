@@ -38,6 +38,11 @@ pub fn client_sockets() -> Vec<PathBuf> {
     vec![user_runtime_dir().join(SOCKET_NAME), PathBuf::from(SYSTEM_SOCKET)]
 }
 
+/// Whether this is the user instance's usual socket, whose directory is to be the user's alone.
+pub fn is_user_place(socket: &Path) -> bool {
+    socket == user_runtime_dir().join(SOCKET_NAME)
+}
+
 /// Where a supervisor keeps its state when nobody says.
 pub fn state_dir() -> PathBuf {
     let user = || dir("XDG_STATE_HOME").unwrap_or_else(|| home().join(".local/state")).join("kaval");

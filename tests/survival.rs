@@ -88,7 +88,7 @@ async fn watch(socket: PathBuf, name: String) -> Received {
                 received.exit = Some(exit);
                 return received;
             }
-            Update::Screen { .. } | Update::Resized { .. } => {}
+            Update::Screen { .. } | Update::Resized { .. } | Update::Lost => {}
             Update::Detached => panic!("{name} was detached"),
         }
     }

@@ -65,7 +65,7 @@ pub(super) async fn attach(sockets: &Sockets, term: TermRef, read_only: bool) ->
     require_tty()?;
     let config = Config::read(places::config_file().as_deref())
         .map_err(|error| Failure::new(Failure::ATTACHING, super::chain(&error)))?;
-    let (_, socket) = sockets.connect().await?;
+    let (_, socket) = sockets.connect().await.map_err(Failure::while_attaching)?;
     let mode = if read_only { AttachMode::Ro } else { AttachMode::Rw };
     let options = SessionOptions { socket, term, mode, size: window_size(), from: AttachFrom::Screen };
     let session = Session::attach(options).await.map_err(|error| Failure::from(error).while_attaching())?;

@@ -25,10 +25,10 @@ pub(super) async fn new(sockets: &Sockets, args: New) -> Result<ExitCode, Failur
     if attaching {
         attach::require_tty()?;
     }
-    let (mut client, _) = sockets.connect().await?;
+    let graded = |failure: Failure| if attaching { failure.while_attaching() } else { failure };
+    let (mut client, _) = sockets.connect().await.map_err(graded)?;
     let json = args.json;
-    let created =
-        create(&mut client, args).await.map_err(|failure| if attaching { failure.while_attaching() } else { failure })?;
+    let created = create(&mut client, args).await.map_err(graded)?;
     if attaching {
         return attach::attach(sockets, created.name.as_str().into(), false).await;
     }

@@ -33,6 +33,7 @@ use crate::{
     client::{Client, ClientError},
     daemon::{self, ServeOptions},
     places,
+    socket::check_private,
     wire::Code,
 };
 
@@ -96,14 +97,28 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// Runs what the process was started for.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
-    match dispatch(arguments) {
+    match Arguments::try_parse().map_err(usage).and_then(dispatch) {
         Ok(code) => code,
         Err(failure) => {
             let _ = writeln!(io::stderr(), "kaval: {}", failure.message);
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// What clap has to say, on one line; help and the version are printed as they are, and end the process.
+fn usage(error: clap::Error) -> Failure {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let message = lines.fold(String::new(), |message, line| match line.split_once(": ") {
+        _ if message.is_empty() => line.trim_start_matches("error: ").to_owned(),
+        Some(("Usage" | "tip", _)) => format!("{message}; {}{}", line[..1].to_lowercase(), &line[1..]),
+        Some(_) | None => format!("{message} {line}"),
+    });
+    Failure::new(Failure::USAGE, format!("{message}; see --help"))
 }
 
 fn dispatch(Arguments { target, command }: Arguments) -> Result<ExitCode, Failure> {
@@ -173,6 +188,12 @@ impl Sockets {
     async fn connect(&self) -> Result<(Client, PathBuf), Failure> {
         let mut first_error = None;
         for path in &self.0 {
+            // Somebody else may have made the directory under /tmp first, and listen there for what is typed.
+            if places::is_user_place(path)
+                && let Some(dir) = path.parent().filter(|dir| dir.exists())
+            {
+                check_private(dir).map_err(|error| Failure::new(Failure::FAILED, chain(&error)))?;
+            }
             match Client::connect(path).await {
                 Ok(client) => return Ok((client, path.clone())),
                 Err(error @ ClientError::Unreachable { .. }) => first_error = first_error.or(Some(error)),

@@ -99,8 +99,13 @@ impl Client {
         let stream = UnixStream::connect(path).await.map_err(unreachable)?;
         let mut frames = Framed::new(stream, wire::codec());
         let hello = Hello { kaval: wire::VERSION, client: concat!("kaval/", env!("CARGO_PKG_VERSION")).to_owned() };
-        frames.send(Bytes::from(wire::encode(&hello))).await.map_err(ClientError::Broken)?;
-        let answer = frames.next().await.ok_or(ClientError::Closed)?.map_err(ClientError::Broken)?;
+        // A server that is full says so and hangs up, perhaps before it has heard us: what it said counts.
+        let sent = frames.send(Bytes::from(wire::encode(&hello))).await;
+        let answer = match (frames.next().await, sent) {
+            (Some(Ok(answer)), _) => answer,
+            (_, Err(error)) | (Some(Err(error)), Ok(())) => return Err(ClientError::Broken(error)),
+            (None, Ok(())) => return Err(ClientError::Closed),
+        };
         if let Ok(Head { err: Some(error), .. }) = wire::decode(&answer) {
             return Err(error.into());
         }

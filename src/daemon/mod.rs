@@ -109,14 +109,15 @@ fn original_limits() -> FileLimits {
 
 fn socket_path(options: &ServeOptions) -> anyhow::Result<PathBuf> {
     match &options.socket {
-        Some(path) => {
+        // The usual place is checked also when it is spelt out, as it is by a start in the background.
+        Some(path) if *path != places::server_socket() => {
             let path = std::path::absolute(path)?;
             if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
                 private_dir(parent)?;
             }
             Ok(path)
         }
-        None => {
+        Some(_) | None => {
             let path = places::server_socket();
             if let Some(parent) = path.parent() {
                 private_dir(parent)?;

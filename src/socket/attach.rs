@@ -1,6 +1,6 @@
 //! A stream of a terminal's events to one client.
 
-use std::rc::Rc;
+use std::{io, rc::Rc};
 
 use actix::Addr;
 use bytes::Bytes;
@@ -36,20 +36,26 @@ impl Attachment {
     }
 }
 
+/// Streams to the end, and then takes the client off the terminal, which would count and serve it as long as it lives.
 async fn stream(session: Rc<Session>, req: u64, terminal: Addr<Terminal>, attached: Attached) {
     let _open = session.hub.streams.clone();
+    if forward(&session, req, &terminal, &attached).await.is_ok() {
+        let _ = session.send(&Event::End { req }).await;
+    }
+    let _ = terminal.send(Detach(Some(attached.client))).await;
+    session.attachments.borrow_mut().remove(&req);
+}
+
+/// Sends events until the last of the stream has been sent.
+async fn forward(session: &Session, req: u64, terminal: &Addr<Terminal>, attached: &Attached) -> io::Result<()> {
     loop {
         let (event, wants_more) = attached.outbox.next().await;
         let last = event.is_last();
         for frame in frames(req, event) {
-            if session.send(&frame).await.is_err() {
-                return;
-            }
+            session.send(&frame).await?;
         }
         if last {
-            let _ = session.send(&Event::End { req }).await;
-            session.attachments.borrow_mut().remove(&req);
-            return;
+            return Ok(());
         }
         if wants_more {
             let _ = terminal.send(Pump(attached.client)).await;

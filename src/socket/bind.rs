@@ -82,7 +82,16 @@ pub fn private_dir(path: &Path) -> Result<(), BindError> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(io("created")(error)),
         Ok(()) | Err(_) => {}
     }
-    let meta = fs::symlink_metadata(path).map_err(io("examined"))?;
+    check_private(path)
+}
+
+/// Makes sure that `path` is a directory that is the user's alone.
+///
+/// # Errors
+/// [`BindError::Owner`], [`BindError::Mode`], [`BindError::Occupied`], [`BindError::Io`] if it is not there.
+pub fn check_private(path: &Path) -> Result<(), BindError> {
+    let meta =
+        fs::symlink_metadata(path).map_err(|source| BindError::Io { path: path.to_owned(), what: "examined", source })?;
     let uid = rustix::process::geteuid().as_raw();
     let mode = meta.permissions().mode() & 0o7777;
     match () {

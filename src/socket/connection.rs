@@ -1,6 +1,15 @@
 //! One connection: hello, then requests in the order they come, until the client goes.
 
-use std::{cell::RefCell, collections::HashMap, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    future::{Future, poll_fn},
+    io,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use futures_util::StreamExt;
 use serde::Serialize;
@@ -11,9 +20,9 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{Mutex, Semaphore},
-    time::timeout,
+    time::{sleep, timeout},
 };
-use tokio_util::codec::{FramedRead, LengthDelimitedCodec, LengthDelimitedCodecError};
+use tokio_util::codec::{Decoder, FramedRead, LengthDelimitedCodec, LengthDelimitedCodecError};
 
 use super::{Hub, attach::Attachment, ops};
 use crate::wire::{self, Code, FRAME_BYTES_MAX, Hello, HelloOk, OPS, Refusal, Reply, ReplyBody, Request, WireError};
@@ -78,7 +87,7 @@ pub(super) async fn serve(stream: UnixStream, hub: &Rc<Hub>, admitted: bool) {
         attachments: RefCell::default(),
         pending: Arc::new(Semaphore::new(PENDING_MAX)),
     });
-    let mut frames = FramedRead::new(reader, wire::codec());
+    let mut frames = FramedRead::new(reader, Begun { codec: wire::codec(), begun: false });
     if !admitted {
         return session
             .refuse(WireError::new(Code::Limit, "the supervisor has as many connections as it may: try again later"))
@@ -93,7 +102,35 @@ pub(super) async fn serve(stream: UnixStream, hub: &Rc<Hub>, admitted: bool) {
     }
 }
 
-type Frames = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
+type Frames = FramedRead<OwnedReadHalf, Begun>;
+
+/// The wire's frames, and whether one has begun whose end has not come: its length alone, which the codec has taken out of the buffer,
+/// counts.
+struct Begun {
+    codec: LengthDelimitedCodec,
+    begun: bool,
+}
+
+impl Decoder for Begun {
+    type Item = bytes::BytesMut;
+    type Error = io::Error;
+
+    fn decode(&mut self, buffer: &mut bytes::BytesMut) -> io::Result<Option<Self::Item>> {
+        self.begun |= !buffer.is_empty();
+        let frame = self.codec.decode(buffer)?;
+        if frame.is_some() {
+            self.begun = false;
+        }
+        Ok(frame)
+    }
+
+    fn decode_eof(&mut self, buffer: &mut bytes::BytesMut) -> io::Result<Option<Self::Item>> {
+        match self.decode(buffer)? {
+            None if self.begun => Err(io::ErrorKind::UnexpectedEof.into()),
+            frame => Ok(frame),
+        }
+    }
+}
 
 /// Reads requests until the client goes; an error is the client's, and the last thing it is told.
 async fn converse(session: &Rc<Session>, frames: &mut Frames) -> Result<(), WireError> {
@@ -128,18 +165,22 @@ async fn greet(session: &Session, frame: &[u8]) -> Result<(), WireError> {
     session.send(&answer).await.map_err(|error| WireError::new(Code::Internal, error.to_string()))
 }
 
-/// The next frame. An idle client may take for ever; one that has begun a frame may not.
+/// The next frame. An idle client may take for ever; one that has begun a frame has [`DAWDLE_MAX`] from then on.
 async fn next_frame(frames: &mut Frames) -> Result<Option<bytes::BytesMut>, WireError> {
-    loop {
-        match timeout(DAWDLE_MAX, frames.next()).await {
-            Ok(frame) => return frame.transpose().map_err(unreadable),
-            Err(_) if frames.read_buffer().is_empty() => {}
-            Err(_) => {
-                let message = format!("the rest of a frame did not come within {} s", DAWDLE_MAX.as_secs());
-                return Err(WireError::new(Code::Timeout, message));
-            }
+    let mut dawdling = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(frame) = frames.poll_next_unpin(cx) {
+            return Poll::Ready(frame.transpose().map_err(unreadable));
         }
-    }
+        if !frames.decoder().begun {
+            return Poll::Pending;
+        }
+        dawdling.get_or_insert_with(|| Box::pin(sleep(DAWDLE_MAX))).as_mut().poll(cx).map(|()| {
+            let message = format!("the rest of a frame did not come within {} s", DAWDLE_MAX.as_secs());
+            Err(WireError::new(Code::Timeout, message))
+        })
+    })
+    .await
 }
 
 fn unreadable(error: io::Error) -> WireError {

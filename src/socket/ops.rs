@@ -40,7 +40,7 @@ type Answer<T> = Result<T, WireError>;
 /// order; the others go on by themselves.
 pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request) {
     match op {
-        Op::Attach { term, size, from, mode } => match attach(session, &term, size, from, mode).await {
+        Op::Attach { term, size, from, mode } => match attach(session, req, &term, size, from, mode).await {
             Ok((ok, terminal, attached)) => {
                 let id = TermId(ok.id);
                 session.reply(req, Ok(ok)).await;
@@ -269,11 +269,15 @@ async fn farewell(session: &Session) {
 
 async fn attach(
     session: &Session,
+    req: u64,
     term: &TermRef,
     size: Option<Size>,
     from: AttachFrom,
     mode: AttachMode,
 ) -> Answer<(AttachOk, Addr<Terminal>, kaval_actors::terminal::Attached)> {
+    if session.attachments.borrow().contains_key(&req) {
+        return Err(WireError::new(Code::BadRequest, format!("request {req} has a stream open: attach with another number")));
+    }
     let (record, terminal) = find(session, term).await?;
     let from = match from {
         AttachFrom::Offset(offset) => From::Offset(offset),

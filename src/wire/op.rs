@@ -126,7 +126,7 @@ pub enum Op {
 
 /// A terminal by name or by id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "term is a name or an id")]
 pub enum TermRef {
     /// Its id.
     Id(u32),
@@ -151,7 +151,7 @@ impl From<&str> for TermRef {
 
 /// Where a stream begins: `"screen"`, or an offset.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "from is \"screen\" or an offset")]
 pub enum AttachFrom {
     /// With the output from this offset on.
     Offset(u64),

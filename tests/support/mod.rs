@@ -82,11 +82,17 @@ impl Instance {
 
     /// The same with a configuration and further arguments of `kaval serve`.
     pub fn start_with(config: &str, args: &[&str]) -> Self {
+        Self::start_with_env(config, args, &[])
+    }
+
+    /// The same with variables in the supervisor's environment.
+    pub fn start_with_env(config: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let dir = tempfile::Builder::new().prefix("kaval-test-").tempdir().unwrap();
         fs::create_dir_all(dir.path().join("config/kaval")).unwrap();
         fs::create_dir(dir.path().join("run")).unwrap();
         fs::write(dir.path().join("config/kaval/kaval.toml"), config).unwrap();
         let mut command = command_in(dir.path());
+        command.envs(env.iter().copied());
         let mut daemon =
             command.arg("serve").args(args).stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
         let log = Log::default();
