@@ -1,4 +1,4 @@
-//! Laws 1 and 2 on the real thing: a supervisor that is SIGKILLed at random moments, while terminals stream, are created and end, loses,
+//! Laws 1, 2 and 9 on the real thing: a supervisor that is SIGKILLed at random moments, while terminals stream, are created and end, loses,
 //! repeats and moves no byte, and neither children nor clients notice.
 //!
 //! `KAVAL_SOAK=1` kills a thousand times.
@@ -284,4 +284,44 @@ fn copying_instead_of_splicing_loses_bytes() {
     let instance = Instance::start_with(ROOMY, &["--data-path", "copy"]);
     let differing = survive(&instance, &["flood", "flood", "flood", "flood"], 60, false);
     assert!(!differing.is_empty(), "60 kills of a copying supervisor lost nothing");
+}
+
+/// Types numbered lines until told to stop; everything that was typed.
+async fn type_lines(socket: PathBuf, name: String, stop: Arc<AtomicBool>) -> Vec<u8> {
+    let options =
+        SessionOptions { socket, term: TermRef::Name(name), mode: AttachMode::Rw, size: None, from: AttachFrom::Screen };
+    let mut session = attach(options).await;
+    let mut typed = Vec::new();
+    for line in 0.. {
+        if stop.load(Ordering::Acquire) && session.is_settled() {
+            break;
+        }
+        if session.is_settled() && !stop.load(Ordering::Acquire) {
+            let text = format!("line {line}, typed once\n");
+            typed.extend_from_slice(text.as_bytes());
+            session.input(text.into()).await;
+        }
+        // An acknowledgement is no update: `next` is left again and again to look for it.
+        let _ = tokio::time::timeout(Duration::from_millis(1), session.next()).await;
+    }
+    typed
+}
+
+/// Law 9.
+#[test]
+fn what_is_typed_over_any_kills_arrives_once_and_whole() {
+    let instance = Instance::start();
+    let file = instance.path("typed");
+    let script = format!("stty raw -echo; echo ready; exec cat > '{}'", file.display());
+    instance.ok(&["new", "-d", "typist", "--", "sh", "-c", &script]);
+    instance.ok(&["wait", "typist", "--match", "ready"]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let typing = runtime.spawn(type_lines(instance.socket(), "typist".to_owned(), stop.clone()));
+    kill_at_random(&instance, if soak() { 400 } else { 40 });
+    stop.store(true, Ordering::Release);
+    let typed = runtime.block_on(async { tokio::time::timeout(PATIENCE, typing).await }).expect("an end").unwrap();
+    spin_until(|| (fs::read(&file).ok()?.len() >= typed.len()).then_some(()));
+    assert!(fs::read(&file).unwrap() == typed, "what arrived differs from the {} bytes typed", typed.len());
+    println!("{} lines typed over the kills", typed.iter().filter(|byte| **byte == b'\n').count());
 }

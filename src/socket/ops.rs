@@ -311,7 +311,7 @@ fn input_error(term: &TermRef) -> impl FnOnce(InputError) -> WireError {
     move |error| {
         let code = match error {
             InputError::Ended => Code::Ended,
-            InputError::Full => Code::Limit,
+            InputError::Full | InputError::NoMemory => Code::Limit,
             InputError::ReadOnly => Code::ReadOnly,
         };
         WireError::new(code, format!("terminal {term} takes no input: {error}"))

@@ -6,6 +6,7 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::OFlags,
     process::Pid,
     termios::{Winsize, tcgetpgrp, tcgetsid, tcgetwinsize, tcsetwinsize},
@@ -65,12 +66,10 @@ impl Master {
         tcgetpgrp(&self.0).ok()
     }
 
-    /// Writes what the PTY takes at once; how much that was.
-    ///
-    /// # Errors
-    /// `WouldBlock` when it takes nothing; others when it is gone.
-    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::retry_on_intr(|| rustix::io::write(&self.0, bytes))?)
+    /// Whether it takes input now.
+    pub fn is_writable(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::OUT)];
+        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
     }
 }
 

@@ -233,7 +233,9 @@ impl Supervisor {
         let (Some(record), Some(entry)) = (self.records.get(&id), self.entries.get_mut(&id)) else { return };
         let held = (entry.descriptors.master.clone(), entry.descriptors.pidfd.clone());
         let course = match (record.state, held) {
-            (State::Live | State::Creating, (Some(master), Some(pidfd))) => Course::Live(Held { master, pidfd }),
+            (State::Live | State::Creating, (Some(master), Some(pidfd))) => {
+                Course::Live(Held { master, pidfd, input: entry.descriptors.input.clone() })
+            }
             (State::Live | State::Creating, (Some(master), None)) => Course::Orphaned(master),
             (State::Exited(exit), _) => Course::Ended(Some(exit)),
             (State::Live | State::Creating | State::Lost | State::Removing, _) => Course::Ended(None),

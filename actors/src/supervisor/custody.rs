@@ -52,6 +52,8 @@ pub enum Tag {
     Master(TermId),
     /// `p`: its child's pidfd.
     Pidfd(TermId),
+    /// `i`: its input on the way to the child.
+    Input(TermId),
     /// `j`: a lane's journal.
     Journal(u32),
     /// `r`: the reading end of a lane's pipe.
@@ -68,6 +70,7 @@ impl Tag {
         let tag = match name.as_bytes()[0] {
             b'm' => Self::Master(TermId(number)),
             b'p' => Self::Pidfd(TermId(number)),
+            b'i' => Self::Input(TermId(number)),
             b'j' => Self::Journal(number),
             b'r' => Self::PipeReader(number),
             b'w' => Self::PipeWriter(number),
@@ -82,6 +85,7 @@ impl fmt::Display for Tag {
         let (letter, mut number) = match *self {
             Self::Master(TermId(id)) => ('m', id),
             Self::Pidfd(TermId(id)) => ('p', id),
+            Self::Input(TermId(id)) => ('i', id),
             Self::Journal(lane) => ('j', lane),
             Self::PipeReader(lane) => ('r', lane),
             Self::PipeWriter(lane) => ('w', lane),
@@ -106,9 +110,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_tag_is_short_and_reads_back(number in any::<u32>(), kind in 0usize..5) {
+        fn a_tag_is_short_and_reads_back(number in any::<u32>(), kind in 0usize..6) {
             let tags = [
-                Tag::Master(TermId(number)), Tag::Pidfd(TermId(number)), Tag::Journal(number), Tag::PipeReader(number), Tag::PipeWriter(number),
+                Tag::Master(TermId(number)), Tag::Pidfd(TermId(number)), Tag::Input(TermId(number)), Tag::Journal(number), Tag::PipeReader(number), Tag::PipeWriter(number),
             ];
             let name = tags[kind].to_string();
             prop_assert!(name.len() <= 8);

@@ -28,6 +28,7 @@ use crate::{
     TermId,
     pty::{
         adopt,
+        input::InputQueue,
         launch::FileLimits,
         spawn::{self, Command, Pty, SpawnError},
     },
@@ -193,7 +194,7 @@ impl Worker {
 
     fn release(&self, on: &mut Progress) {
         on.descriptors = Descriptors::default();
-        for tag in [Tag::Master(on.id), Tag::Pidfd(on.id)] {
+        for tag in [Tag::Input(on.id), Tag::Pidfd(on.id), Tag::Master(on.id)] {
             warn_custody("drop", tag, self.custody.remove(&tag.to_string()));
         }
     }
@@ -201,10 +202,14 @@ impl Worker {
     fn open_pty(&self, on: &mut Progress) -> Result<(), ExecuteError> {
         let Some(record) = &on.record else { return Ok(()) };
         let pty = Pty::open(record.size)?;
-        let tag = Tag::Master(record.id);
-        let held = self.custody.store(&tag.to_string(), pty.master().as_fd()).and_then(|()| self.custody.settle());
-        warn_custody("keep", tag, held);
+        let input = InputQueue::create().map_err(|error| SpawnError::NoPty { reason: error.to_string() })?;
+        let tags = (Tag::Master(record.id), Tag::Input(record.id));
+        let master = self.custody.store(&tags.0.to_string(), pty.master().as_fd());
+        let held =
+            master.and_then(|()| self.custody.store(&tags.1.to_string(), input.as_fd())).and_then(|()| self.custody.settle());
+        warn_custody("keep", tags.0, held);
         on.pty = Some(pty);
+        on.descriptors.input = Some(Arc::new(input));
         Ok(())
     }
 
@@ -213,7 +218,9 @@ impl Worker {
         let command = self.command(record);
         command.check()?;
         let (master, held) = pty.spawn_held(&command, self.surroundings.limits)?;
-        on.descriptors = Descriptors { master: Some(Arc::new(master)), pidfd: Some(Arc::new(held.pidfd)), pidfd_stored: false };
+        on.descriptors.master = Some(Arc::new(master));
+        on.descriptors.pidfd = Some(Arc::new(held.pidfd));
+        on.descriptors.pidfd_stored = false;
         Ok(())
     }
 

@@ -34,6 +34,8 @@ pub struct Descriptors {
     pub master: Option<Arc<Master>>,
     /// Its child's pidfd.
     pub pidfd: Option<Arc<OwnedFd>>,
+    /// Its input on the way to the child. Stored after the master and dropped before it, so that it is never held alone.
+    pub input: Option<Arc<OwnedFd>>,
     /// Whether the pidfd is in custody, and not merely in this process.
     pub pidfd_stored: bool,
 }
@@ -61,6 +63,9 @@ impl Inventory {
                     let held = inventory.terminals.entry(id).or_default();
                     held.pidfd.get_or_insert_with(|| Arc::new(fd));
                     held.pidfd_stored = true;
+                }
+                Some(Tag::Input(id)) => {
+                    _ = inventory.terminals.entry(id).or_default().input.get_or_insert_with(|| Arc::new(fd))
                 }
                 None => inventory.strays.push(name),
             }

@@ -13,7 +13,7 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, Running, SpawnHandle,
     StreamHandler, WrapFuture,
 };
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::oneshot,
@@ -37,12 +37,13 @@ use crate::{
     pty::{
         Exit, Master,
         exit::{self, Life},
+        input::{self, Appended, InputQueue, Numbered},
         ready,
     },
 };
 
-/// Most input that waits for a child that does not read.
-pub(super) const INPUT_BYTES_MAX: usize = 1 << 20;
+/// Input that may wait for the child while more is acknowledged at once; beyond, senders are held up.
+const INPUT_BYTES_AHEAD: u64 = 64 * 1024;
 /// Output that the mirror draws in one turn before others get theirs.
 const DRAW_BYTES_MAX: usize = RECORD_MAX;
 /// How long after a child's end output may still trickle from one that kept its PTY open.
@@ -50,8 +51,6 @@ const QUIET_AFTER_EXIT: Duration = Duration::from_secs(2);
 /// How often a zombie's exit status is asked for while its parent has not reaped it, and for how long.
 const REAP_RETRY: Duration = Duration::from_millis(5);
 const REAP_RETRIES_MAX: u32 = 1000;
-/// How many input sources' last numbers are remembered.
-const INPUT_SOURCES_MAX: usize = 64;
 /// Messages that may wait for one terminal.
 const MAILBOX_MAX: usize = 256;
 
@@ -66,18 +65,17 @@ pub struct Terminal {
     screen: Screen,
     size: Size,
     clients: HashMap<ClientId, Client>,
-    pending: VecDeque<Pending>,
-    last_input: VecDeque<(String, u64)>,
+    input: Option<InputQueue>,
+    unacknowledged: VecDeque<Unacknowledged>,
     intake: Option<SpawnHandle>,
     writer: Option<SpawnHandle>,
     drawing: bool,
     last_output_ms: Option<u64>,
 }
 
-/// Input that the PTY has not taken yet.
-struct Pending {
-    data: Bytes,
-    numbered: Option<(String, u64)>,
+/// Input that is kept, but so far back that whoever sent it is to wait: its end, and who waits.
+struct Unacknowledged {
+    at: u64,
     reply: oneshot::Sender<Result<(), InputError>>,
 }
 
@@ -120,8 +118,8 @@ impl Terminal {
             obituary: Obituary { id: start.id, supervisor: start.supervisor, gone: start.gone },
             course: Some(start.course),
             clients: HashMap::new(),
-            pending: VecDeque::new(),
-            last_input: VecDeque::new(),
+            input: None,
+            unacknowledged: VecDeque::new(),
             intake: None,
             writer: None,
             drawing: false,
@@ -187,10 +185,10 @@ impl Terminal {
         for handle in [self.intake.take(), self.writer.take()].into_iter().flatten() {
             ctx.cancel_future(handle);
         }
-        for pending in self.pending.drain(..) {
-            let _ = pending.reply.send(Err(InputError::Ended));
+        for waiting in self.unacknowledged.drain(..) {
+            let _ = waiting.reply.send(Err(InputError::Ended));
         }
-        self.pty = None;
+        (self.pty, self.input) = (None, None);
     }
 
     fn end_offset(&self) -> u64 {
@@ -270,60 +268,73 @@ impl Terminal {
         Ok(())
     }
 
-    fn write_pending(&mut self, ctx: &mut Context<Self>) {
-        let Some(pty) = self.pty.clone() else { return };
-        if self.writer.is_some() {
-            return;
-        }
-        while let Some(pending) = self.pending.front_mut() {
-            match pty.get_ref().write(&pending.data) {
-                Ok(n) => pending.data.advance(n),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.await_writable(pty, ctx),
-                Err(error) => {
-                    tracing::debug!(id = %self.id, %error, "input has nowhere to go");
-                    pending.data.clear();
-                }
-            }
-            if pending.data.is_empty()
-                && let Some(done) = self.pending.pop_front()
-            {
-                self.remember(done.numbered);
-                let _ = done.reply.send(Ok(()));
-            }
-        }
-    }
-
-    /// Writes some of the first pending input once the PTY takes any, then goes on.
-    fn await_writable(&mut self, pty: Rc<AsyncFd<Arc<Master>>>, ctx: &mut Context<Self>) {
-        let Some(data) = self.pending.front().map(|pending| pending.data.clone()) else { return };
-        let write = async move {
-            loop {
-                let mut guard = pty.writable().await?;
-                if let Ok(written) = guard.try_io(|pty| pty.get_ref().write(&data)) {
-                    return written;
-                }
-            }
+    /// Opens the input that was on its way to the child; without one that is kept, input lasts as long as this process.
+    fn open_input(&mut self, kept: Option<Arc<OwnedFd>>, ctx: &mut Context<Self>) -> io::Result<()> {
+        let file = match kept {
+            Some(file) => file,
+            None => Arc::new(InputQueue::create()?),
         };
-        self.writer = Some(ctx.spawn(write.into_actor(self).map(|written: io::Result<usize>, terminal, ctx| {
-            terminal.writer = None;
-            if let (Ok(n), Some(pending)) = (written, terminal.pending.front_mut()) {
-                pending.data.advance(n);
-            }
-            terminal.write_pending(ctx);
-        })));
+        self.input = Some(InputQueue::open(file)?);
+        self.deliver(ctx);
+        Ok(())
     }
 
-    fn remember(&mut self, numbered: Option<(String, u64)>) {
-        let Some((source, number)) = numbered else { return };
-        self.last_input.retain(|(known, _)| *known != source);
-        self.last_input.push_back((source, number));
-        if self.last_input.len() > INPUT_SOURCES_MAX {
-            self.last_input.pop_front();
+    /// Delivers what the PTY takes, and the rest once it takes more.
+    fn deliver(&mut self, ctx: &mut Context<Self>) {
+        let (Some(pty), Some(input), None) = (self.pty.clone(), &mut self.input, &self.writer) else { return };
+        match input.deliver(pty.get_ref()) {
+            Ok(false) => {}
+            Ok(true) => {
+                let writable = async move { await_writable(&pty).await };
+                self.writer = Some(ctx.spawn(writable.into_actor(self).map(|result, terminal, ctx| {
+                    terminal.writer = None;
+                    if result.is_ok() {
+                        terminal.deliver(ctx);
+                    }
+                })));
+            }
+            Err(error) => tracing::debug!(id = %self.id, %error, "input has nowhere to go"),
+        }
+        self.acknowledge();
+    }
+
+    /// Answers those whose input is no longer far back.
+    fn acknowledge(&mut self) {
+        let Some(input) = &self.input else { return };
+        let near = input.delivered() + INPUT_BYTES_AHEAD;
+        while self.unacknowledged.front().is_some_and(|waiting| waiting.at <= near) {
+            if let Some(waiting) = self.unacknowledged.pop_front() {
+                let _ = waiting.reply.send(Ok(()));
+            }
         }
     }
 
-    fn was_delivered(&self, numbered: Option<&(String, u64)>) -> bool {
-        numbered.is_some_and(|(source, number)| self.last_input.iter().any(|(known, last)| known == source && number <= last))
+    /// Keeps input for the child; where it ends in the queue, or why it was not taken.
+    fn keep(&mut self, data: &[u8], numbered: Option<&(String, u64)>) -> Result<u64, InputError> {
+        let Some(queue) = self.input.as_mut().filter(|_| self.pty.is_some()) else { return Err(InputError::Ended) };
+        let numbered = numbered.map(|(name, seq)| Numbered { source: input::source(name), seq: *seq });
+        match queue.append(numbered, data) {
+            Ok(Appended::At(end)) => Ok(end),
+            Ok(Appended::Repeated) => Ok(0),
+            Ok(Appended::Full) => Err(InputError::Full),
+            Err(error) => {
+                tracing::error!(id = %self.id, %error, "input could not be kept");
+                Err(InputError::NoMemory)
+            }
+        }
+    }
+}
+
+/// Resolves when the PTY takes input again. It took none a moment ago, so readiness that is on record is checked before it counts.
+async fn await_writable(pty: &AsyncFd<Arc<Master>>) -> io::Result<()> {
+    loop {
+        let mut guard = pty.writable().await?;
+        let takes = |pty: &AsyncFd<Arc<Master>>| {
+            if pty.get_ref().is_writable() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        };
+        if let Ok(result) = guard.try_io(takes) {
+            return result;
+        }
     }
 }
 
@@ -356,7 +367,9 @@ impl Actor for Terminal {
         ctx.set_mailbox_capacity(MAILBOX_MAX);
         self.lane.join(self.id, ctx.address());
         let taken = match self.course.take().unwrap_or(Course::Ended(None)) {
-            Course::Live(Held { master, pidfd }) => self.take_over(master, ctx).map(|()| self.watch_child(pidfd, ctx)),
+            Course::Live(Held { master, pidfd, input }) => {
+                self.take_over(master, ctx).and_then(|()| self.open_input(input, ctx)).map(|()| self.watch_child(pidfd, ctx))
+            }
             Course::Orphaned(master) => {
                 self.take_over(master, ctx).map(|()| self.happen(Happening::ChildEnded(Exit::Unknown), ctx))
             }
@@ -501,21 +514,17 @@ impl Handler<Input> for Terminal {
 
     fn handle(&mut self, input: Input, ctx: &mut Self::Context) {
         let mode = input.client.and_then(|id| self.clients.get(&id)).map(|client| client.mode);
-        let waiting: usize = self.pending.iter().map(|pending| pending.data.len()).sum();
-        let refusal = match (&self.pty, mode) {
-            (None, _) => Some(InputError::Ended),
-            (_, Some(Mode::ReadOnly)) => Some(InputError::ReadOnly),
-            _ if waiting + input.data.len() > INPUT_BYTES_MAX => Some(InputError::Full),
-            _ => None,
-        };
-        if self.was_delivered(input.numbered.as_ref()) {
-            let _ = input.reply.send(Ok(()));
-        } else if let Some(refusal) = refusal {
-            let _ = input.reply.send(Err(refusal));
-        } else {
-            self.activate(input.client);
-            self.pending.push_back(Pending { data: input.data, numbered: input.numbered, reply: input.reply });
-            self.write_pending(ctx);
+        if mode == Some(Mode::ReadOnly) {
+            let _ = input.reply.send(Err(InputError::ReadOnly));
+            return;
+        }
+        match self.keep(&input.data, input.numbered.as_ref()) {
+            Ok(at) => {
+                self.activate(input.client);
+                self.unacknowledged.push_back(Unacknowledged { at, reply: input.reply });
+                self.deliver(ctx);
+            }
+            Err(refusal) => _ = input.reply.send(Err(refusal)),
         }
     }
 }
@@ -572,7 +581,7 @@ impl Handler<Describe> for Terminal {
     type Result = MessageResult<Describe>;
 
     fn handle(&mut self, _: Describe, _: &mut Self::Context) -> Self::Result {
-        let input: usize = self.pending.iter().map(|pending| pending.data.len()).sum();
+        let input = self.input.as_ref().map_or(0, |queue| queue.pending() as usize);
         let queues = self.clients.len() * (QUEUE_BYTES_MAX / 16);
         MessageResult(Description {
             title: self.screen.title().to_owned(),

@@ -47,6 +47,8 @@ pub struct Held {
     pub master: Arc<Master>,
     /// The child's pidfd.
     pub pidfd: Arc<OwnedFd>,
+    /// Its [`InputQueue`](crate::pty::input::InputQueue), unless whoever started it kept none.
+    pub input: Option<Arc<OwnedFd>>,
 }
 
 /// To the supervisor, once: the child has ended and all its output is in the journal, up to `offset`.
@@ -121,7 +123,7 @@ pub struct Pump(pub ClientId);
 #[rtype(result = "usize")]
 pub struct Detach(pub Option<ClientId>);
 
-/// From a connection: bytes for the child. Answered once the PTY has taken them all.
+/// From a connection: bytes for the child. Answered once they are sure to be delivered, and not too much else waits.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Input {
@@ -141,8 +143,11 @@ pub enum InputError {
     /// The child has ended.
     #[error("its child has ended")]
     Ended,
+    /// There is no memory to keep it in.
+    #[error("there is no memory left to keep it in")]
+    NoMemory,
     /// Too much is waiting for a child that does not read.
-    #[error("its child does not read, and {} KiB of input wait already", super::actor::INPUT_BYTES_MAX / 1024)]
+    #[error("its child does not read, and {} KiB of input wait already", crate::pty::input::PENDING_BYTES_MAX / 1024)]
     Full,
     /// The client may only watch.
     #[error("attached read-only")]
