@@ -226,7 +226,8 @@ impl Client {
                 Kind::Resize if record.offset >= self.next => {
                     if let Some(size) = mirror::decode_size(record.payload) {
                         self.outbox.push(Event::Resized { offset: record.offset, size });
-                        self.outgrown = true;
+                        // Before the first byte there is nothing that could be drawn wrong.
+                        self.outgrown |= record.offset > 0;
                     }
                 }
                 Kind::Resize
