@@ -10,5 +10,6 @@ pub mod daemon;
 pub mod fdstore;
 pub mod keeper;
 pub mod places;
+pub mod private;
 pub mod socket;
 pub mod wire;

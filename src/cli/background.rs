@@ -16,7 +16,7 @@ use super::{Failure, Sockets, attach, commands};
 use crate::{
     client::{Client, ClientError},
     places,
-    socket::private_dir,
+    private::private_dir,
     wire::{NewOk, Op, TermInfo},
 };
 

@@ -33,7 +33,7 @@ use crate::{
     client::{Client, ClientError},
     daemon::{self, ServeOptions},
     places,
-    socket::check_private,
+    private::check_private,
     wire::Code,
 };
 

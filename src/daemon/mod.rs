@@ -47,7 +47,8 @@ use crate::{
     config::Config,
     fdstore::{self, FdStore},
     keeper, places,
-    socket::{self, Hub, private_dir},
+    private::private_dir,
+    socket::{self, Hub},
 };
 
 /// How long a store's lock is waited for: a child of the supervisor before this one may hold it between its fork and its exec.

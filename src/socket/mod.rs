@@ -24,7 +24,7 @@ use tokio::{
     time::sleep,
 };
 
-pub use self::bind::{BindError, bind, check_private, private_dir};
+pub use self::bind::{BindError, bind};
 
 /// Most connections at once.
 pub const CONNECTIONS_MAX: usize = 1024;
