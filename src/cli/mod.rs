@@ -7,7 +7,7 @@
 //!                          └─► background: starts a supervisor when none answers
 //! ```
 //!
-//! **Invariants.** A failure is one line on stderr that says what was wrong and what to do, and an exit code of [`Failure`]. Data goes to
+//! **Invariants.** A failure is one line on stderr that says what was wrong and what to do, and an exit code that [`run`] gives. Data goes to
 //! stdout, everything else to stderr.
 
 mod args;
