@@ -80,7 +80,7 @@ async fn ask(client: &mut Client, terms: &[(u32, u64)]) {
     let mut streams = HashMap::new();
     for &(id, offset) in terms {
         let (term, from) = (TermRef::Id(id), AttachFrom::Offset(offset));
-        let attach = Op::Attach { term: term.clone(), size: None, from, mode: AttachMode::Ro };
+        let attach = Op::Attach { term: term.clone(), size: None, from, mode: AttachMode::Rw };
         streams.insert(client.request(attach).await.unwrap(), id);
         client.request(Op::Input { term, client: None, seq: 0, data: Data(Bytes::from_static(b"x\n")) }).await.unwrap();
     }
