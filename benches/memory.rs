@@ -31,7 +31,6 @@ fn main() {
         return;
     }
     let rounds = setting("KAVAL_BENCH_ROUNDS", 3);
-    // SAFETY of order: set before any thread or child is started.
     let conf = format!("stats_interval:{STATS_INTERVAL},stats_interval_opts:mdablxeh");
     let mut rows = Vec::new();
     let (mut resident, mut allocated, mut bare) = (Samples::default(), Samples::default(), Samples::default());
