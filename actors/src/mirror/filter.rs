@@ -22,6 +22,11 @@ impl Filter {
         self.len += head.len();
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_between(&self) -> bool {
+        self.len == 0
+    }
+
     /// Completes the waiting character from the front of `bytes`; what is left of them.
     fn complete<'a, C: vt100::Callbacks>(&mut self, bytes: &'a [u8], parser: &mut vt100::Parser<C>) -> &'a [u8] {
         if self.len == 0 {

@@ -1,7 +1,7 @@
 //! The mirror: what a terminal looks like now, in bounded memory, and what rebuilds it.
 //!
 //! ```text
-//! journal bytes ─► Mirror::feed ─► filter ─► vt100 (no scrollback) ─► text, cells, repaint, checkpoint
+//! journal bytes ─► Mirror::feed ─► skim ─► filter ─► vt100 (no scrollback) ─► text, cells, repaint, checkpoint
 //! ```
 //!
 //! **Invariants.** RAM holds the viewport and nothing above it. No input makes a caller panic: a panic inside the parser comes back
@@ -11,6 +11,7 @@
 //! ask for (margins, origin mode, saved cursors, half a sequence) is not in it yet.
 
 mod filter;
+mod skim;
 mod view;
 
 use std::{
@@ -51,6 +52,8 @@ impl vt100::Callbacks for Observed {
 pub struct Mirror {
     filter: filter::Filter,
     parser: vt100::Parser<Observed>,
+    /// Whether the parser is known to be between sequences.
+    between: bool,
 }
 
 fn side(n: u16) -> NonZeroU16 {
@@ -61,7 +64,7 @@ impl Mirror {
     /// An empty screen.
     pub fn new(size: Size) -> Self {
         let parser = vt100::Parser::new_with_callbacks(side(size.rows()), side(size.cols()), 0, Observed::default());
-        Self { filter: filter::Filter::default(), parser }
+        Self { filter: filter::Filter::default(), parser, between: true }
     }
 
     /// Draws output.
@@ -69,7 +72,41 @@ impl Mirror {
     /// # Errors
     /// [`Panicked`]: the mirror is to be thrown away.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Panicked> {
-        catch_unwind(AssertUnwindSafe(|| self.filter.drive(bytes, &mut self.parser))).map_err(|_| Panicked)
+        catch_unwind(AssertUnwindSafe(|| self.draw(bytes))).map_err(|_| Panicked)
+    }
+
+    fn draw(&mut self, bytes: &[u8]) {
+        match self.skim(bytes) {
+            Some(cut) => {
+                self.filter.drive(&bytes[..cut.from], &mut self.parser);
+                for start in (0..cut.rows).step_by(NEWLINES.len()) {
+                    self.parser.process(&NEWLINES[..NEWLINES.len().min(cut.rows - start)]);
+                }
+                self.parser.process(&cut.pen);
+                self.filter.drive(&bytes[cut.to..], &mut self.parser);
+            }
+            None => self.filter.drive(bytes, &mut self.parser),
+        }
+        self.between = self.filter.is_between() && skim::is_between(self.between, bytes);
+    }
+
+    fn skim(&self, bytes: &[u8]) -> Option<skim::Cut> {
+        let (rows, cols) = self.parser.screen().size();
+        if !(self.between && self.filter.is_between()) {
+            return None;
+        }
+        skim::cut(bytes, cols.get().into(), rows.get().into()).filter(|_| self.has_no_margins())
+    }
+
+    /// Asked of a copy: under origin mode the cursor is kept between the margins.
+    fn has_no_margins(&self) -> bool {
+        let (rows, cols) = self.parser.screen().size();
+        let mut copy = vt100::Parser::new(rows, cols, 0);
+        *copy.screen_mut() = self.parser.screen().clone();
+        copy.process(b"\x1b[?6h\x1b[H");
+        let top = copy.screen().cursor_position().0;
+        copy.process(b"\x1b[65535;1H");
+        (top, copy.screen().cursor_position().0) == (0, rows.get() - 1)
     }
 
     /// Gives the screen another size.
@@ -154,6 +191,9 @@ impl Mirror {
     }
 }
 
+/// Lines that are left out of a flood, as the parser is told of them.
+const NEWLINES: [u8; 256] = [b'\n'; 256];
+
 /// Puts a terminal in whatever state into the one that a repaint starts from: no half sequence, the main screen, no margins,
 /// no origin mode, wrapping, ASCII, no mouse reports, no bracketed paste, cursor shown. Erased backwards from the last cell: of a
 /// screen erased forwards some terminals keep a copy in their scrollback.
@@ -234,6 +274,32 @@ mod tests {
             prop_assume!(mirror.feed(&bytes).is_ok());
             let restored = Mirror::restore(&mirror.checkpoint()).unwrap();
             prop_assert_eq!(mirror.view(), restored.view());
+        }
+    }
+
+    proptest! {
+        // Each case is some 40 KB.
+        #![proptest_config(ProptestConfig { cases: if std::env::var_os("KAVAL_SOAK").is_some() { 5000 } else { 30 }, ..ProptestConfig::default() })]
+
+        /// Small pieces are drawn whole; one big one is skimmed.
+        #[test]
+        fn a_flood_that_is_skimmed_gives_the_screen_of_one_that_is_drawn(
+            before in output(), margins in prop::option::of((1u8..12, 6u8..30)),
+            lines in prop::collection::vec("([ -~]{0,30}|\x1b\\[[0-9;]{0,6}m|[ -~]{70,170}){0,3}\r\n", 300..500), after in output(),
+        ) {
+            let margins = margins.map_or(String::new(), |(top, bottom)| format!("\x1b[{top};{bottom}r"));
+            let flood = lines.concat();
+            let start = [&before[..], margins.as_bytes(), b"\x1b[m"].concat();
+            let (mut skimmed, mut whole) = (Mirror::new(Size::DEFAULT), Mirror::new(Size::DEFAULT));
+            prop_assume!(whole.feed(&start).is_ok() && skimmed.feed(&start).is_ok());
+            let drawn = flood.as_bytes().chunks(50).try_for_each(|piece| whole.feed(piece));
+            prop_assert_eq!(drawn, skimmed.feed(flood.as_bytes()));
+            for mirror in [&mut whole, &mut skimmed] {
+                mirror.feed(&after).unwrap();
+                mirror.resize(Size::new(90, 200).unwrap()).unwrap();
+            }
+            prop_assert_eq!(whole.view(), skimmed.view());
+            prop_assert_eq!(whole.repaint(), skimmed.repaint());
         }
     }
 

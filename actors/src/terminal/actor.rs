@@ -46,6 +46,11 @@ use crate::{
 const INPUT_BYTES_AHEAD: u64 = 64 * 1024;
 /// Output that the mirror draws in one turn before others get theirs.
 const DRAW_BYTES_MAX: usize = RECORD_MAX;
+/// A turn that brings less than this is no flood: it is drawn at once.
+const FLOOD_TURN_BYTES: usize = 2048;
+/// How long a flood's output may wait for more of it, up to [`DRAW_BYTES_MAX`], before it is drawn: large pieces are cheaper, and the
+/// PTY is read while they gather. Whoever asks for the screen does not wait.
+const DRAW_DELAY: Duration = Duration::from_millis(2);
 /// How long after a child's end output may still trickle from one that kept its PTY open.
 const QUIET_AFTER_EXIT: Duration = Duration::from_secs(2);
 /// How often a zombie's exit status is asked for while its parent has not reaped it, and for how long.
@@ -70,6 +75,9 @@ pub struct Terminal {
     intake: Option<SpawnHandle>,
     writer: Option<SpawnHandle>,
     drawing: bool,
+    /// Bytes that came since the mirror was last drawn on.
+    undrawn: usize,
+    delayed: Option<SpawnHandle>,
     last_output_ms: Option<u64>,
 }
 
@@ -123,6 +131,8 @@ impl Terminal {
             intake: None,
             writer: None,
             drawing: false,
+            undrawn: 0,
+            delayed: None,
             last_output_ms: None,
         }
     }
@@ -197,14 +207,33 @@ impl Terminal {
 
     /// Gives what the journal has to clients first, then to the mirror.
     fn publish(&mut self, ctx: &mut Context<Self>) {
+        self.pump_all();
+        self.draw(ctx);
+    }
+
+    /// The same with a turn's output: of a flood the mirror is given much at a time.
+    fn publish_turn(&mut self, bytes: usize, ctx: &mut Context<Self>) {
+        self.pump_all();
+        self.undrawn += bytes;
+        if bytes < FLOOD_TURN_BYTES || self.undrawn >= DRAW_BYTES_MAX {
+            self.draw(ctx);
+        } else if self.delayed.is_none() {
+            self.delayed = Some(ctx.run_later(DRAW_DELAY, |terminal, ctx| terminal.draw(ctx)));
+        }
+    }
+
+    fn pump_all(&mut self) {
         let ids: Vec<ClientId> = self.clients.keys().copied().collect();
         for id in ids {
             self.pump(id);
         }
-        self.draw(ctx);
     }
 
     fn draw(&mut self, ctx: &mut Context<Self>) {
+        self.undrawn = 0;
+        if let Some(delayed) = self.delayed.take() {
+            ctx.cancel_future(delayed);
+        }
         let more = self.screen.advance(&mut self.lane.journal(), DRAW_BYTES_MAX);
         if more && !self.drawing {
             self.drawing = true;
@@ -402,7 +431,7 @@ impl StreamHandler<Result<Ingest, JournalError>> for Terminal {
                     self.last_output_ms = Some(now_ms());
                     self.happen(Happening::Output, ctx);
                 }
-                self.publish(ctx);
+                self.publish_turn(bytes, ctx);
                 if source == Source::HungUp {
                     self.happen(Happening::HungUp, ctx);
                 }

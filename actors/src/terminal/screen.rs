@@ -12,6 +12,9 @@ use crate::{
 /// Output after which a new checkpoint is worth its 2–4 KB: it bounds what a rebuild replays to some 20 ms of parsing.
 const CHECKPOINT_EVERY_BYTES: u64 = 1 << 20;
 
+/// Output drawn in one piece.
+const BATCH_BYTES: usize = 64 << 10;
+
 /// See the module's head.
 pub(super) struct Screen {
     id: TermId,
@@ -23,13 +26,15 @@ pub(super) struct Screen {
     uncheckpointed: u64,
     /// A checkpoint's parts, while they are being read back.
     parts: Vec<u8>,
+    /// Up to here records are drawn one by one: one of them makes the parser panic.
+    careful_until: Option<Cursor>,
 }
 
 impl Screen {
     /// One that will be rebuilt from the journal's base when first needed.
     pub(super) fn parked(id: TermId, initial: Size, journal: &Journal) -> Self {
         let cursor = journal.base(id).unwrap_or_else(|| journal.end());
-        Self { id, initial, mirror: None, cursor, uncheckpointed: 0, parts: Vec::new() }
+        Self { id, initial, mirror: None, cursor, uncheckpointed: 0, parts: Vec::new(), careful_until: None }
     }
 
     /// Drops the grid.
@@ -60,6 +65,11 @@ impl Screen {
                 return true;
             }
             let before = self.cursor;
+            if let Some(bytes) = self.batch(journal, budget - drawn) {
+                drawn += bytes.len();
+                self.draw_batch(&bytes, before, journal);
+                continue;
+            }
             let Some(record) = journal.next(self.id, &mut self.cursor) else { return false };
             drawn += record.payload.len();
             if self.draw(record) == Err(Panicked) {
@@ -90,6 +100,49 @@ impl Screen {
         self.cursor = journal.end();
         self.uncheckpointed = 0;
         Ok(())
+    }
+
+    /// Takes the output records that follow each other up to `max` bytes, if they are more than one: a flood is cheaper to draw in
+    /// large pieces, since what scrolls off within a piece need not be drawn at all.
+    fn batch(&mut self, journal: &Journal, max: usize) -> Option<Vec<u8>> {
+        if self.careful_until.is_some_and(|until| self.cursor < until) {
+            return None;
+        }
+        let mut probe = self.cursor;
+        let first = journal.next(self.id, &mut probe).filter(|record| record.kind == Kind::Output)?;
+        let mut behind = probe;
+        let mut bytes = Vec::new();
+        while let Some(record) = journal.next(self.id, &mut probe) {
+            let so_far = bytes.len().max(first.payload.len());
+            if record.kind != Kind::Output || so_far + record.payload.len() > max {
+                break;
+            }
+            if bytes.is_empty() {
+                bytes.reserve(max.min(BATCH_BYTES));
+                bytes.extend_from_slice(first.payload);
+            }
+            bytes.extend_from_slice(record.payload);
+            behind = probe;
+            if bytes.len() >= BATCH_BYTES {
+                break;
+            }
+        }
+        if bytes.is_empty() {
+            return None;
+        }
+        self.cursor = behind;
+        Some(bytes)
+    }
+
+    fn draw_batch(&mut self, bytes: &[u8], before: Cursor, journal: &mut Journal) {
+        self.uncheckpointed += bytes.len() as u64;
+        if self.mirror.get_or_insert_with(|| Mirror::new(self.initial)).feed(bytes).is_err() {
+            tracing::debug!(id = %self.id, ?before, "the parser panicked on a batch: its records are drawn one by one");
+            let until = self.cursor;
+            *self = Self { careful_until: Some(until), ..Self::parked(self.id, self.initial, journal) };
+        } else if self.uncheckpointed >= CHECKPOINT_EVERY_BYTES && self.checkpoint(journal).is_err() {
+            tracing::debug!(id = %self.id, "no room for a checkpoint yet");
+        }
     }
 
     fn draw(&mut self, record: Record<'_>) -> Result<(), Panicked> {
@@ -142,7 +195,8 @@ impl Screen {
     fn rebuild_without(&mut self, journal: &mut Journal, poison: Cursor) {
         tracing::error!(id = %self.id, "the parser panicked: the screen is rebuilt without what it was given");
         let behind = self.cursor;
-        *self = Self::parked(self.id, self.initial, journal);
+        let careful_until = self.careful_until;
+        *self = Self { careful_until, ..Self::parked(self.id, self.initial, journal) };
         let mut replay = self.cursor;
         while replay < poison {
             self.cursor = replay;
