@@ -34,6 +34,11 @@ const QUEUE_BYTES_LOW: usize = QUEUE_BYTES_MAX / 2;
 /// A client that is further behind than this, counting from its queue's end, is resynced: it would have to draw more than any screen shows.
 pub(super) const LAG_BYTES_MAX: u64 = 8 << 20;
 
+/// What an event costs beyond its bytes: its place in the queue and what the allocator adds. A queue of tiny ones is bounded by it.
+const EVENT_BYTES: usize = 128;
+
+const _: () = assert!(EVENT_BYTES >= size_of::<Event>() + 64);
+
 /// Names one attachment, unique in a supervisor's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(u64);
@@ -97,8 +102,8 @@ pub enum Event {
 impl Event {
     fn weight(&self) -> usize {
         match self {
-            Self::Screen { data, .. } | Self::Output { data, .. } => data.len(),
-            Self::Resized { .. } | Self::Lagged { .. } | Self::Exited(_) | Self::Detached => 0,
+            Self::Screen { data, .. } | Self::Output { data, .. } => EVENT_BYTES + data.len(),
+            Self::Resized { .. } | Self::Lagged { .. } | Self::Exited(_) | Self::Detached => EVENT_BYTES,
         }
     }
 
@@ -252,5 +257,30 @@ impl Client {
 
     pub(super) fn detach(&self) {
         self.outbox.push(Event::Detached);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::log::journal::{BYTES_MIN, DataPath, JournalFds, RECORD_MAX};
+
+    /// A queue bounded by payload alone took 256 Ki events of one byte, and resizes without end.
+    #[test]
+    fn tiny_events_and_resizes_do_not_outgrow_the_queue() {
+        let (mut journal, _) = Journal::open(JournalFds::create().unwrap(), BYTES_MIN, DataPath::Splice).unwrap();
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        let term = TermId(1);
+        for _ in 0..10_000 {
+            rustix::io::write(&writer, b"x").unwrap();
+            journal.ingest(term, reader.as_fd(), RECORD_MAX).unwrap();
+            journal.append(term, Kind::Resize, &mirror::encode_size(Size::DEFAULT)).unwrap();
+        }
+        let mut client = Client::new(Mode::ReadOnly, None, journal.seek(term, 0), 0);
+        assert_eq!(client.pump(term, &journal), Need::Nothing);
+        let waiting = client.outbox.queue().events.len();
+        assert!(waiting * size_of::<Event>() <= QUEUE_BYTES_MAX, "{waiting} events wait");
     }
 }
