@@ -43,7 +43,8 @@ struct Received {
 fn create_subjects(instance: &Instance, modes: &[&str]) -> Vec<Subject> {
     let emitter = example("emitter");
     let create = |(i, mode): (usize, &&str)| {
-        let subject = Subject { name: format!("{mode}-{i}"), record: instance.path(&format!("record-{i}")), exit: 10 + i as i32 };
+        let subject =
+            Subject { name: format!("{mode}-{i}"), record: instance.path(&format!("record-{i}")), exit: 10 + i as i32 };
         let (record, stop) = (subject.record.to_string_lossy(), instance.path("stop"));
         let (seed, exit) = ((i + 1).to_string(), subject.exit.to_string());
         let command = [&*emitter.to_string_lossy(), mode, &seed, &record, &stop.to_string_lossy(), &exit].map(str::to_owned);
@@ -67,8 +68,13 @@ async fn attach(options: SessionOptions) -> Session {
 
 /// Watches a terminal from its first byte to its end.
 async fn watch(socket: PathBuf, name: String) -> Received {
-    let options =
-        SessionOptions { socket, term: TermRef::Name(name.clone()), mode: AttachMode::Ro, size: None, from: AttachFrom::Offset(0) };
+    let options = SessionOptions {
+        socket,
+        term: TermRef::Name(name.clone()),
+        mode: AttachMode::Ro,
+        size: None,
+        from: AttachFrom::Offset(0),
+    };
     let mut session = attach(options).await;
     let mut received = Received { bytes: Vec::new(), lags: 0, exit: None };
     loop {
@@ -110,7 +116,8 @@ fn running_supervisor(keeper: Pid) -> Option<Pid> {
     let keeper = keeper.as_raw_nonzero();
     let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).ok()?;
     let pids = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
-    let serves = |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.split(|b| *b == 0).nth(1) == Some(b"serve"));
+    let serves =
+        |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.split(|b| *b == 0).nth(1) == Some(b"serve"));
     pids.filter(serves).find_map(Pid::from_raw)
 }
 
@@ -222,7 +229,8 @@ impl Found {
 fn survive(instance: &Instance, modes: &[&str], kills: usize, churning: bool) -> Vec<String> {
     let subjects = create_subjects(instance, modes);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let watching: Vec<_> = subjects.iter().map(|subject| runtime.spawn(watch(instance.socket(), subject.name.clone()))).collect();
+    let watching: Vec<_> =
+        subjects.iter().map(|subject| runtime.spawn(watch(instance.socket(), subject.name.clone()))).collect();
     let stop = Arc::new(AtomicBool::new(false));
     let start_churning = |who| runtime.spawn(churn(instance.socket(), instance.dir.path().to_owned(), who, stop.clone()));
     let churners: Vec<_> = (0..if churning { 3 } else { 0 }).map(start_churning).collect();
@@ -251,7 +259,10 @@ fn survive(instance: &Instance, modes: &[&str], kills: usize, churning: bool) ->
     }
     let listing: LsOk = runtime.block_on(insist(&instance.socket(), Op::Ls)).unwrap();
     assert_eq!(listing.terms.len(), subjects.len(), "terminals were left over: {:?}", listing.terms);
-    println!("{:?}, {rounds} terminals created, ended and removed meanwhile, {total} bytes compared", Found::of(instance, kills));
+    println!(
+        "{:?}, {rounds} terminals created, ended and removed meanwhile, {total} bytes compared",
+        Found::of(instance, kills)
+    );
     differing
 }
 

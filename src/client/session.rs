@@ -121,7 +121,9 @@ impl Session {
             screen: Vec::new(),
         };
         match session.connect().await {
-            Err(error) if error.is_passing() && !matches!(error, ClientError::Unreachable { .. }) => session.reconnect().await?,
+            Err(error) if error.is_passing() && !matches!(error, ClientError::Unreachable { .. }) => {
+                session.reconnect().await?
+            }
             result => result?,
         }
         Ok(session)

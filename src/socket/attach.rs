@@ -7,8 +7,8 @@ use bytes::Bytes;
 use kaval_actors::terminal::{Attached, ClientId, Detach, Event as TermEvent, Pump, Terminal};
 use tokio::task::JoinHandle;
 
-use super::connection::Session;
-use crate::wire::{DATA_BYTES_MAX, Data, Event, TermRef};
+use super::{connection::Session, ops};
+use crate::wire::{DATA_BYTES_MAX, Data, Empty, Event, TermRef};
 
 /// A stream that is open.
 pub(super) struct Attachment {
@@ -35,7 +35,11 @@ impl Attachment {
 
 async fn stream(session: Rc<Session>, req: u64, terminal: Addr<Terminal>, attached: Attached) {
     loop {
-        let (event, wants_more) = attached.outbox.next().await;
+        let Some((event, wants_more)) = attached.outbox.next().await else {
+            session.reply::<Empty>(req, Err(ops::ending())).await;
+            session.attachments.borrow_mut().remove(&req);
+            return;
+        };
         let last = event.is_last();
         for frame in frames(req, event) {
             if session.send(&frame).await.is_err() {

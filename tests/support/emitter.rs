@@ -28,7 +28,11 @@ impl Stream {
         self.0 ^= self.0 << 17;
         // Printable, so that the screen shows it too; a newline now and then.
         let bytes = self.0.to_le_bytes().map(|byte| 0x21 + byte % 94);
-        if self.0.is_multiple_of(11) { [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], b'\r', b'\n'] } else { bytes }
+        if self.0.is_multiple_of(11) {
+            [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], b'\r', b'\n']
+        } else {
+            bytes
+        }
     }
 
     fn fill(&mut self, buffer: &mut Vec<u8>, len: usize) {

@@ -87,7 +87,8 @@ impl Instance {
         fs::create_dir(dir.path().join("run")).unwrap();
         fs::write(dir.path().join("config/kaval/kaval.toml"), config).unwrap();
         let mut command = command_in(dir.path());
-        let mut daemon = command.arg("serve").args(args).stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
+        let mut daemon =
+            command.arg("serve").args(args).stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
         let log = Log::default();
         log.clone().follow(daemon.stderr.take().unwrap());
         let instance = Self { dir, log, daemon };
@@ -182,7 +183,8 @@ impl Drop for Instance {
 
 fn command_in(dir: &Path) -> Command {
     let mut command = Command::new(KAVAL);
-    for variable in ["KAVAL_SOCKET", "NOTIFY_SOCKET", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CONFIGURATION_DIRECTORY", "TMUX"] {
+    for variable in ["KAVAL_SOCKET", "NOTIFY_SOCKET", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CONFIGURATION_DIRECTORY", "TMUX"]
+    {
         command.env_remove(variable);
     }
     command

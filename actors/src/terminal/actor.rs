@@ -71,6 +71,8 @@ pub struct Terminal {
     intake: Option<SpawnHandle>,
     writer: Option<SpawnHandle>,
     drawing: bool,
+    /// The last turn could not take what the PTY may hold.
+    held_back: bool,
     last_output_ms: Option<u64>,
 }
 
@@ -78,7 +80,14 @@ pub struct Terminal {
 struct Pending {
     data: Bytes,
     numbered: Option<(String, u64)>,
-    reply: oneshot::Sender<Result<(), InputError>>,
+    /// More than one if it was sent again meanwhile.
+    replies: Vec<oneshot::Sender<Result<(), InputError>>>,
+}
+
+impl Pending {
+    fn answer(self, result: Result<(), InputError>) {
+        self.replies.into_iter().for_each(|reply| _ = reply.send(result));
+    }
 }
 
 /// Tells the supervisor that the actor is no more, however it came to that.
@@ -125,6 +134,7 @@ impl Terminal {
             intake: None,
             writer: None,
             drawing: false,
+            held_back: false,
             last_output_ms: None,
         }
     }
@@ -162,9 +172,20 @@ impl Terminal {
                 tracing::error!(%id, %error, "the child can no longer be watched");
                 Exit::Unknown
             });
-            terminal.happen(Happening::ChildEnded(exit), ctx);
-            ctx.run_later(QUIET_AFTER_EXIT, |terminal, ctx| terminal.happen(Happening::Quiet, ctx));
+            terminal.child_ended(exit, ctx);
         }));
+    }
+
+    fn child_ended(&mut self, exit: Exit, ctx: &mut Context<Self>) {
+        self.happen(Happening::ChildEnded(exit), ctx);
+        self.await_quiet(ctx);
+    }
+
+    /// Ends the draining of a PTY that something else keeps open, but not while the journal has no room for what it holds.
+    fn await_quiet(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_later(QUIET_AFTER_EXIT, |terminal, ctx| {
+            if terminal.held_back { terminal.await_quiet(ctx) } else { terminal.happen(Happening::Quiet, ctx) }
+        });
     }
 
     fn happen(&mut self, happening: Happening, ctx: &mut Context<Self>) {
@@ -187,9 +208,7 @@ impl Terminal {
         for handle in [self.intake.take(), self.writer.take()].into_iter().flatten() {
             ctx.cancel_future(handle);
         }
-        for pending in self.pending.drain(..) {
-            let _ = pending.reply.send(Err(InputError::Ended));
-        }
+        self.pending.drain(..).for_each(|pending| pending.answer(Err(InputError::Ended)));
         self.pty = None;
     }
 
@@ -229,8 +248,18 @@ impl Terminal {
 
     fn tell_exit(&mut self, id: ClientId) {
         let end = self.end_offset();
-        if let (Some(exit), Some(client)) = (self.phase.recorded_exit(), self.clients.get_mut(&id)) {
-            client.exit(exit, end);
+        if let (Some(exit), Some(client)) = (self.phase.recorded_exit(), self.clients.get_mut(&id))
+            && client.exit(exit, end)
+        {
+            self.clients.remove(&id);
+            self.park_if_over();
+        }
+    }
+
+    /// Drops the grid of a terminal that has ended and that nobody watches.
+    fn park_if_over(&mut self) {
+        if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
+            self.screen.park(&self.lane.journal());
         }
     }
 
@@ -277,14 +306,15 @@ impl Terminal {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.await_writable(pty, ctx),
                 Err(error) => {
                     tracing::debug!(id = %self.id, %error, "input has nowhere to go");
-                    pending.data.clear();
+                    self.pending.drain(..).for_each(|pending| pending.answer(Err(InputError::Ended)));
+                    return;
                 }
             }
             if pending.data.is_empty()
                 && let Some(done) = self.pending.pop_front()
             {
-                self.remember(done.numbered);
-                let _ = done.reply.send(Ok(()));
+                self.remember(done.numbered.clone());
+                done.answer(Ok(()));
             }
         }
     }
@@ -353,9 +383,7 @@ impl Actor for Terminal {
         self.lane.join(self.id, ctx.address());
         let taken = match self.course.take().unwrap_or(Course::Ended(None)) {
             Course::Live(Held { master, pidfd }) => self.take_over(master, ctx).map(|()| self.watch_child(pidfd, ctx)),
-            Course::Orphaned(master) => {
-                self.take_over(master, ctx).map(|()| self.happen(Happening::ChildEnded(Exit::Unknown), ctx))
-            }
+            Course::Orphaned(master) => self.take_over(master, ctx).map(|()| self.child_ended(Exit::Unknown, ctx)),
             Course::Ended(_) => {
                 self.recorded_size();
                 Ok(())
@@ -379,6 +407,7 @@ impl Actor for Terminal {
 
 impl StreamHandler<Result<Ingest, JournalError>> for Terminal {
     fn handle(&mut self, turn: Result<Ingest, JournalError>, ctx: &mut Self::Context) {
+        self.held_back = turn.is_err();
         match turn {
             Ok(Ingest { bytes, source }) => {
                 if bytes > 0 {
@@ -485,9 +514,7 @@ impl Handler<Detach> for Terminal {
             }
             !goes
         });
-        if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
-            self.screen.park(&self.lane.journal());
-        }
+        self.park_if_over();
         MessageResult(before - self.clients.len())
     }
 }
@@ -504,13 +531,16 @@ impl Handler<Input> for Terminal {
             _ if waiting + input.data.len() > INPUT_BYTES_MAX => Some(InputError::Full),
             _ => None,
         };
+        let same = |pending: &&mut Pending| input.numbered.is_some() && pending.numbered == input.numbered;
         if self.was_delivered(input.numbered.as_ref()) {
             let _ = input.reply.send(Ok(()));
+        } else if let Some(pending) = self.pending.iter_mut().find(same) {
+            pending.replies.push(input.reply);
         } else if let Some(refusal) = refusal {
             let _ = input.reply.send(Err(refusal));
         } else {
             self.activate(input.client);
-            self.pending.push_back(Pending { data: input.data, numbered: input.numbered, reply: input.reply });
+            self.pending.push_back(Pending { data: input.data, numbered: input.numbered, replies: vec![input.reply] });
             self.write_pending(ctx);
         }
     }

@@ -119,6 +119,8 @@ struct Queue {
     bytes: usize,
     /// The terminal had more than there was room for.
     starved: bool,
+    /// The terminal has let go of it: nothing more comes.
+    closed: bool,
 }
 
 /// A client's queue: filled by the terminal, emptied by the client's connection.
@@ -141,6 +143,11 @@ impl Outbox {
         self.filled.notify_one();
     }
 
+    fn close(&self) {
+        self.queue().closed = true;
+        self.filled.notify_one();
+    }
+
     fn bytes(&self) -> usize {
         self.queue().bytes
     }
@@ -152,12 +159,16 @@ impl Outbox {
         queue.starved
     }
 
-    /// The next event, and whether the terminal is to be sent [`Pump`](super::Pump).
-    pub async fn next(&self) -> (Event, bool) {
+    /// The next event, and whether the terminal is to be sent [`Pump`](super::Pump); `None` once the terminal has let go and all is
+    /// taken. Where no [last](Event::is_last) event came before that, its actor has died.
+    pub async fn next(&self) -> Option<(Event, bool)> {
         loop {
             let filled = self.filled.notified();
             if let Some(taken) = self.take() {
-                return taken;
+                return Some(taken);
+            }
+            if self.queue().closed {
+                return self.take();
             }
             filled.await;
         }
@@ -183,7 +194,12 @@ pub(super) struct Client {
     pub(super) outbox: Arc<Outbox>,
     cursor: Cursor,
     next: u64,
-    told_exit: bool,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.outbox.close();
+    }
 }
 
 /// What a pump could not do by itself.
@@ -197,7 +213,7 @@ pub(super) enum Need {
 impl Client {
     /// One that gets output from `offset` on, read from `cursor` on.
     pub(super) fn new(mode: Mode, size: Option<Size>, cursor: Cursor, offset: u64) -> Self {
-        Self { mode, size, outbox: Arc::default(), cursor, next: offset, told_exit: false }
+        Self { mode, size, outbox: Arc::default(), cursor, next: offset }
     }
 
     /// Fills the queue from the client's place in the journal.
@@ -247,12 +263,13 @@ impl Client {
         self.outbox.push(Event::Lagged { from: self.next, to });
     }
 
-    /// Tells the child's end, once, after the last byte.
-    pub(super) fn exit(&mut self, exit: Exit, end: u64) {
-        if !self.told_exit && self.next >= end {
-            self.told_exit = true;
+    /// Tells the child's end if the last byte came before; whether it did. Nothing is to be told after that.
+    pub(super) fn exit(&mut self, exit: Exit, end: u64) -> bool {
+        let told = self.next >= end;
+        if told {
             self.outbox.push(Event::Exited(exit));
         }
+        told
     }
 
     pub(super) fn detach(&self) {

@@ -1,0 +1,169 @@
+//! Terminals on a lane, with a real PTY whose slave end the test holds.
+
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use actix::{Actor, Addr, Context, Handler, Recipient, System};
+use rustix::pty::OpenptFlags;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::*;
+use crate::{
+    Size, TermId,
+    log::journal::{BYTES_MIN, DataPath, Journal, JournalFds},
+    pty::{Exit, Master},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const TERM: TermId = TermId(1);
+
+/// Hears what a supervisor would.
+struct Ear {
+    drained: mpsc::UnboundedSender<Drained>,
+    gone: mpsc::UnboundedSender<Gone>,
+}
+
+impl Actor for Ear {
+    type Context = Context<Self>;
+}
+
+impl Handler<Drained> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, drained: Drained, _: &mut Self::Context) {
+        let _ = self.drained.send(drained);
+    }
+}
+
+impl Handler<Gone> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, gone: Gone, _: &mut Self::Context) {
+        let _ = self.gone.send(gone);
+    }
+}
+
+struct Stage {
+    terminal: Addr<Terminal>,
+    drained: mpsc::UnboundedReceiver<Drained>,
+    gone: mpsc::UnboundedReceiver<Gone>,
+}
+
+fn pty() -> (Arc<Master>, OwnedFd) {
+    let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    rustix::pty::unlockpt(&master).unwrap();
+    let slave = rustix::pty::ptsname(&master, Vec::new()).unwrap();
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
+    let slave = rustix::fs::open(slave.as_c_str(), flags, rustix::fs::Mode::empty()).unwrap();
+    (Arc::new(Master::new(master).unwrap()), slave)
+}
+
+/// A terminal on this thread.
+fn start(course: Course) -> Stage {
+    let (journal, _) = Journal::open(JournalFds::create().unwrap(), BYTES_MIN, DataPath::Splice).unwrap();
+    Lane::install(journal);
+    let ((drained_at, drained), (gone_at, gone)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+    let ear = Ear { drained: drained_at, gone: gone_at }.start();
+    let (supervisor, obituary): (Recipient<Drained>, Recipient<Gone>) = (ear.clone().recipient(), ear.recipient());
+    let terminal =
+        Terminal::new(Start { id: TERM, size: Size::DEFAULT, offset: 0, course, supervisor, gone: obituary }).start();
+    Stage { terminal, drained, gone }
+}
+
+fn attach(from: AttachFrom) -> Attach {
+    Attach { mode: Mode::ReadWrite, size: None, from }
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.expect("nothing happened")
+}
+
+/// One whose child ended in the gap waited for a hangup that never came, and could not even be killed.
+#[test]
+fn an_orphan_whose_pty_something_keeps_open_is_drained() {
+    System::new().block_on(async {
+        let (master, slave) = pty();
+        let mut stage = start(Course::Orphaned(master));
+        rustix::io::write(&slave, b"last words").unwrap();
+        let drained = soon(stage.drained.recv()).await.unwrap();
+        assert_eq!((drained.exit, drained.offset), (Exit::Unknown, 10));
+    });
+}
+
+#[test]
+fn one_who_was_told_the_end_is_no_client_any_more() {
+    System::new().block_on(async {
+        let stage = start(Course::Ended(Some(Exit::Code(3))));
+        for _ in 0..3 {
+            let attached = stage.terminal.send(attach(AttachFrom::Offset(0))).await.unwrap();
+            assert_eq!(soon(attached.outbox.next()).await, Some((Event::Exited(Exit::Code(3)), false)));
+            assert_eq!(soon(attached.outbox.next()).await, None);
+        }
+        assert_eq!(stage.terminal.send(Describe).await.unwrap().clients, 0);
+    });
+}
+
+/// Law 9: the client that was cut off sends again what still waits for a child that does not read.
+#[test]
+fn input_sent_again_while_it_waits_is_delivered_once() {
+    System::new().block_on(async {
+        let (master, slave) = pty();
+        let mut mode = rustix::termios::tcgetattr(&slave).unwrap();
+        mode.make_raw();
+        rustix::termios::tcsetattr(&slave, rustix::termios::OptionalActions::Now, &mode).unwrap();
+        let stage = start(Course::Orphaned(master));
+        // More than the line's buffers hold, so that it waits.
+        let data = bytes::Bytes::from(vec![b'x'; 256 * 1024]);
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let (reply, answer) = oneshot::channel();
+            let numbered = Some(("client".to_owned(), 1));
+            stage.terminal.send(Input { client: None, numbered, data: data.clone(), reply }).await.unwrap();
+            answers.push(answer);
+        }
+        let reader = slave.try_clone().unwrap();
+        let read = std::thread::spawn(move || {
+            let (mut total, mut buffer) = (0, [0; 4096]);
+            while total < 256 * 1024 {
+                total += rustix::io::read(&reader, &mut buffer).unwrap();
+            }
+            total
+        });
+        for answer in answers {
+            assert_eq!(soon(answer).await.unwrap(), Ok(()));
+        }
+        assert_eq!(read.join().unwrap(), 256 * 1024);
+        assert_eq!(rustix::io::ioctl_fionread(&slave).unwrap(), 0, "it was delivered twice");
+    });
+}
+
+/// A message that makes the actor panic, as a bug would.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Die;
+
+impl Handler<Die> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, _: Die, _: &mut Self::Context) {
+        panic!("as the test wants it");
+    }
+}
+
+/// Clients waited for ever on a queue that nobody filled.
+#[test]
+fn an_actor_that_dies_lets_go_of_its_clients_and_its_death_is_told() {
+    System::new().block_on(async {
+        let (master, _slave) = pty();
+        let mut stage = start(Course::Orphaned(master));
+        let attached = stage.terminal.send(attach(AttachFrom::Screen)).await.unwrap();
+        assert!(matches!(soon(attached.outbox.next()).await, Some((Event::Screen { .. }, _))));
+        stage.terminal.do_send(Die);
+        assert_eq!(soon(stage.gone.recv()).await.unwrap().0, TERM);
+        while let Some((event, _)) = soon(attached.outbox.next()).await {
+            assert!(!event.is_last(), "{event:?}");
+        }
+    });
+}
