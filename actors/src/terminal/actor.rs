@@ -11,7 +11,7 @@ use std::{
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, Running, SpawnHandle,
-    StreamHandler, WrapFuture,
+    StreamHandler, WrapFuture, fut,
 };
 use bytes::{Buf, Bytes};
 use tokio::{
@@ -70,7 +70,7 @@ pub struct Terminal {
     last_input: VecDeque<(String, u64)>,
     intake: Option<SpawnHandle>,
     writer: Option<SpawnHandle>,
-    drawing: bool,
+    pub(super) drawing: bool,
     /// The last turn could not take what the PTY may hold.
     held_back: bool,
     last_output_ms: Option<u64>,
@@ -103,11 +103,6 @@ impl Drop for Obituary {
         self.gone.do_send(Gone(self.id));
     }
 }
-
-/// Draw some more of what the journal holds.
-#[derive(actix::Message)]
-#[rtype(result = "()")]
-struct Draw;
 
 impl Terminal {
     /// One that starts when its context does, on the present thread's lane.
@@ -229,8 +224,17 @@ impl Terminal {
         let more = self.screen.advance(&mut self.lane.journal(), DRAW_BYTES_MAX);
         if more && !self.drawing {
             self.drawing = true;
-            ctx.notify(Draw);
+            Self::draw_soon(ctx);
         }
+    }
+
+    /// Draws on once others have had their turn. A notification would not wait for that: a context handles all of its own, and the
+    /// ones that these lead to, before it yields.
+    fn draw_soon(ctx: &mut Context<Self>) {
+        ctx.spawn(fut::wrap_future::<_, Self>(tokio::task::yield_now()).map(|(), terminal, ctx| {
+            terminal.drawing = false;
+            terminal.draw(ctx);
+        }));
     }
 
     fn pump(&mut self, id: ClientId) {
@@ -395,7 +399,8 @@ impl Actor for Terminal {
             self.happen(Happening::Quiet, ctx);
         }
         if !matches!(self.phase, Phase::Ended(_)) {
-            ctx.notify(Draw);
+            self.drawing = true;
+            Self::draw_soon(ctx);
         }
     }
 
@@ -423,15 +428,6 @@ impl StreamHandler<Result<Ingest, JournalError>> for Terminal {
             Err(error) => tracing::error!(id = %self.id, error = &error as &dyn std::error::Error, "output is held back"),
         }
         self.lane.ask_for_room();
-    }
-}
-
-impl Handler<Draw> for Terminal {
-    type Result = ();
-
-    fn handle(&mut self, _: Draw, ctx: &mut Self::Context) {
-        self.drawing = false;
-        self.draw(ctx);
     }
 }
 

@@ -1,6 +1,12 @@
 //! Terminals on a lane, with a real PTY whose slave end the test holds.
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::{Actor, Addr, Context, Handler, Recipient, System};
 use rustix::pty::OpenptFlags;
@@ -60,9 +66,16 @@ fn pty() -> (Arc<Master>, OwnedFd) {
     (Arc::new(Master::new(master).unwrap()), slave)
 }
 
+fn journal() -> Journal {
+    Journal::open(JournalFds::create().unwrap(), BYTES_MIN, DataPath::Splice).unwrap().0
+}
+
 /// A terminal on this thread.
 fn start(course: Course) -> Stage {
-    let (journal, _) = Journal::open(JournalFds::create().unwrap(), BYTES_MIN, DataPath::Splice).unwrap();
+    start_with(journal(), course)
+}
+
+fn start_with(journal: Journal, course: Course) -> Stage {
     Lane::install(journal);
     let ((drained_at, drained), (gone_at, gone)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
     let ear = Ear { drained: drained_at, gone: gone_at }.start();
@@ -165,5 +178,45 @@ fn an_actor_that_dies_lets_go_of_its_clients_and_its_death_is_told() {
         while let Some((event, _)) = soon(attached.outbox.next()).await {
             assert!(!event.is_last(), "{event:?}");
         }
+    });
+}
+
+/// Asks whether there is more to draw.
+#[derive(actix::Message)]
+#[rtype(result = "bool")]
+struct IsDrawing;
+
+impl Handler<IsDrawing> for Terminal {
+    type Result = bool;
+
+    fn handle(&mut self, _: IsDrawing, _: &mut Self::Context) -> bool {
+        self.drawing
+    }
+}
+
+/// Law 6: what is drawn after an adoption was drawn in one go, and neighbours waited for all of it.
+#[test]
+fn neighbours_get_their_turns_while_a_terminal_catches_up() {
+    const BACKLOG: usize = 4 << 20;
+    System::new().block_on(async {
+        let mut journal = journal();
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        for _ in 0..BACKLOG / 65_536 {
+            rustix::io::write(&writer, &[b'x'; 65_536]).unwrap();
+            while journal.ingest(TERM, reader.as_fd(), 65_536).unwrap().bytes > 0 {}
+        }
+        assert_eq!(journal.end_offset(TERM), Some(BACKLOG as u64));
+        let (master, _slave) = pty();
+        let turns = Rc::new(Cell::new(0));
+        let counted = turns.clone();
+        actix_rt::spawn(async move {
+            loop {
+                tokio::task::yield_now().await;
+                counted.set(counted.get() + 1);
+            }
+        });
+        let stage = start_with(journal, Course::Orphaned(master));
+        while stage.terminal.send(IsDrawing).await.unwrap() {}
+        assert!(turns.get() >= BACKLOG / 65_536 / 2, "{} turns", turns.get());
     });
 }
