@@ -47,6 +47,8 @@ pub(super) const INPUT_BYTES_MAX: usize = 1 << 20;
 const DRAW_BYTES_MAX: usize = RECORD_MAX;
 /// How long after a child's end output may still trickle from one that kept its PTY open.
 const QUIET_AFTER_EXIT: Duration = Duration::from_secs(2);
+/// How long until a checkpoint that had no room is tried again.
+const CHECKPOINT_RETRY: Duration = Duration::from_secs(1);
 /// How often a zombie's exit status is asked for while its parent has not reaped it, and for how long.
 const REAP_RETRY: Duration = Duration::from_millis(5);
 const REAP_RETRIES_MAX: u32 = 1000;
@@ -434,12 +436,14 @@ impl StreamHandler<Result<Ingest, JournalError>> for Terminal {
 impl Handler<Checkpoint> for Terminal {
     type Result = ();
 
-    fn handle(&mut self, _: Checkpoint, _: &mut Self::Context) {
+    fn handle(&mut self, _: Checkpoint, ctx: &mut Self::Context) {
         let lane = self.lane.clone();
         let mut journal = lane.journal();
         self.screen.now(&mut journal);
         if let Err(error) = self.screen.checkpoint(&mut journal) {
             tracing::error!(id = %self.id, %error, "a checkpoint that the journal waits for could not be taken");
+            // The lane waits for this one and asks no other.
+            ctx.notify_later(Checkpoint, CHECKPOINT_RETRY);
         }
         if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
             self.screen.park(&journal);

@@ -77,6 +77,10 @@ fn start(course: Course) -> Stage {
 
 fn start_with(journal: Journal, course: Course) -> Stage {
     Lane::install(journal);
+    start_on_lane(course)
+}
+
+fn start_on_lane(course: Course) -> Stage {
     let ((drained_at, drained), (gone_at, gone)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
     let ear = Ear { drained: drained_at, gone: gone_at }.start();
     let (supervisor, obituary): (Recipient<Drained>, Recipient<Gone>) = (ear.clone().recipient(), ear.recipient());
@@ -218,5 +222,34 @@ fn neighbours_get_their_turns_while_a_terminal_catches_up() {
         let stage = start_with(journal, Course::Orphaned(master));
         while stage.terminal.send(IsDrawing).await.unwrap() {}
         assert!(turns.get() >= BACKLOG / 65_536 / 2, "{} turns", turns.get());
+    });
+}
+
+/// While terminals were still being adopted, one that needed room had those not yet there forgotten, and their offsets with them; one
+/// that died before it gave its checkpoint was never asked again, and its lane stood still.
+#[test]
+fn one_who_is_asked_for_room_before_it_is_there_keeps_its_offset_and_is_asked_again() {
+    System::new().block_on(async {
+        let (mut journal, flooding) = (journal(), TermId(2));
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        let flood = move |journal: &mut Journal, term| {
+            rustix::io::write(&writer, &[b'x'; 4096]).unwrap();
+            let taken = journal.ingest(term, reader.as_fd(), 4096).map(|_| ());
+            taken.and_then(|()| if term == flooding { journal.checkpoint(term, b"screen") } else { Ok(()) })
+        };
+        flood(&mut journal, TERM).unwrap();
+        while flood(&mut journal, flooding).is_ok() {}
+        Lane::install(journal);
+        let lane = Lane::current();
+        lane.ask_for_room();
+        assert_eq!(lane.journal().end_offset(TERM), Some(4096));
+
+        let (master, _slave) = pty();
+        let stage = start_on_lane(Course::Orphaned(master));
+        stage.terminal.send(IsDrawing).await.unwrap();
+        lane.ask_for_room();
+        while stage.terminal.send(IsDrawing).await.unwrap() {}
+        flood(&mut lane.journal(), flooding).expect("room");
+        assert_eq!(stage.terminal.send(Describe).await.unwrap().offset, 4096);
     });
 }
