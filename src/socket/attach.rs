@@ -10,8 +10,8 @@ use kaval_actors::{
 };
 use tokio::task::JoinHandle;
 
-use super::connection::Session;
-use crate::wire::{DATA_BYTES_MAX, Data, Event};
+use super::{connection::Session, ops};
+use crate::wire::{DATA_BYTES_MAX, Data, Empty, Event};
 
 /// A stream that is open.
 pub(super) struct Attachment {
@@ -39,28 +39,30 @@ impl Attachment {
 /// Streams to the end, and then takes the client off the terminal, which would count and serve it as long as it lives.
 async fn stream(session: Rc<Session>, req: u64, terminal: Addr<Terminal>, attached: Attached) {
     let _open = session.hub.streams.clone();
-    if forward(&session, req, &terminal, &attached).await.is_ok() {
-        let _ = session.send(&Event::End { req }).await;
+    match forward(&session, req, &terminal, &attached).await {
+        Ok(true) => _ = session.send(&Event::End { req }).await,
+        Ok(false) => session.reply::<Empty>(req, Err(ops::ending())).await,
+        Err(_) => {}
     }
     let _ = terminal.send(Detach(Some(attached.client))).await;
     session.attachments.borrow_mut().remove(&req);
 }
 
-/// Sends events until the last of the stream has been sent.
-async fn forward(session: &Session, req: u64, terminal: &Addr<Terminal>, attached: &Attached) -> io::Result<()> {
-    loop {
-        let (event, wants_more) = attached.outbox.next().await;
+/// Sends events until the last of the stream has been sent; `false` if the terminal's actor died before it came.
+async fn forward(session: &Session, req: u64, terminal: &Addr<Terminal>, attached: &Attached) -> io::Result<bool> {
+    while let Some((event, wants_more)) = attached.outbox.next().await {
         let last = event.is_last();
         for frame in frames(req, event) {
             session.send(&frame).await?;
         }
         if last {
-            return Ok(());
+            return Ok(true);
         }
         if wants_more {
             let _ = terminal.send(Pump(attached.client)).await;
         }
     }
+    Ok(false)
 }
 
 /// An event as frames: a long one in several.

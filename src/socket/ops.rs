@@ -125,7 +125,7 @@ async fn independent(session: &Session, req: u64, op: Op) {
 }
 
 async fn new(session: &Session, create: Create) -> Answer<NewOk> {
-    let created = session.hub.supervisor.send(create).await.map_err(ending)?.map_err(|error| {
+    let created = session.hub.supervisor.send(create).await.map_err(gone)?.map_err(|error| {
         let code = match &error {
             CreateError::NameTaken(_) => Code::NameTaken,
             CreateError::TooMany { .. } => Code::Limit,
@@ -137,7 +137,7 @@ async fn new(session: &Session, create: Create) -> Answer<NewOk> {
 }
 
 async fn ls(session: &Session) -> Answer<LsOk> {
-    let listings = session.hub.supervisor.send(List).await.map_err(ending)?;
+    let listings = session.hub.supervisor.send(List).await.map_err(gone)?;
     Ok(LsOk { terms: listings.into_iter().map(info).collect() })
 }
 
@@ -167,7 +167,7 @@ fn info(Listing { record, description, pid }: Listing) -> TermInfo {
 }
 
 async fn kill(session: &Session, term: TermRef, signal: Option<i32>) -> Answer<Empty> {
-    let killed = session.hub.supervisor.send(Kill { selector: term.into(), signal }).await.map_err(ending)?;
+    let killed = session.hub.supervisor.send(Kill { selector: term.into(), signal }).await.map_err(gone)?;
     killed.map(|()| Empty {}).map_err(|error| {
         let code = match &error {
             KillError::NoSuchTerm(_) => Code::NoSuchTerm,
@@ -180,7 +180,7 @@ async fn kill(session: &Session, term: TermRef, signal: Option<i32>) -> Answer<E
 }
 
 async fn rm(session: &Session, term: TermRef) -> Answer<Empty> {
-    let removed = session.hub.supervisor.send(Remove(term.into())).await.map_err(ending)?;
+    let removed = session.hub.supervisor.send(Remove(term.into())).await.map_err(gone)?;
     removed.map(|()| Empty {}).map_err(|error| {
         let code = match &error {
             RemoveError::NoSuchTerm(_) => Code::NoSuchTerm,
@@ -198,7 +198,7 @@ async fn screen(session: &Session, term: &TermRef, format: ScreenFormat) -> Answ
         ScreenFormat::Ansi => SnapshotKind::Ansi,
         ScreenFormat::Json => SnapshotKind::Cells,
     };
-    let snapshot = terminal.send(TakeSnapshot(kind)).await.map_err(ending)?;
+    let snapshot = terminal.send(TakeSnapshot(kind)).await.map_err(gone)?;
     let mut ok = ScreenOk {
         name: record.name.to_string(),
         id: record.id.0,
@@ -219,7 +219,7 @@ async fn screen(session: &Session, term: &TermRef, format: ScreenFormat) -> Answ
 /// Answers, then sends the pages.
 async fn history(session: &Session, req: u64, term: &TermRef, from: u64, to: Option<u64>) {
     let found = match find(session, term).await {
-        Ok((_, terminal)) => terminal.send(ReadHistory { from, max: 0 }).await.map(|page| (terminal, page)).map_err(ending),
+        Ok((_, terminal)) => terminal.send(ReadHistory { from, max: 0 }).await.map(|page| (terminal, page)).map_err(gone),
         Err(error) => Err(error),
     };
     let (terminal, first) = match found {
@@ -251,7 +251,7 @@ async fn history(session: &Session, req: u64, term: &TermRef, from: u64, to: Opt
 }
 
 async fn shutdown(session: &Session) -> Answer<Empty> {
-    match session.hub.supervisor.send(EndAll).await.map_err(ending)? {
+    match session.hub.supervisor.send(EndAll).await.map_err(gone)? {
         0 => Ok(Empty {}),
         left => Err(WireError::new(Code::Internal, format!("{left} terminals did not end: see kaval ls"))),
     }
@@ -287,7 +287,7 @@ async fn attach(
         AttachMode::Rw => Mode::ReadWrite,
         AttachMode::Ro => Mode::ReadOnly,
     };
-    let attached = terminal.send(Attach { mode, size, from }).await.map_err(ending)?;
+    let attached = terminal.send(Attach { mode, size, from }).await.map_err(gone)?;
     Ok((AttachOk { id: record.id.0, name: record.name.to_string() }, terminal, attached))
 }
 
@@ -302,7 +302,7 @@ async fn input(
     let (attached, terminal) = addressed(session, term).await?;
     let (reply, delivered) = oneshot::channel();
     let numbered = client.map(|client| (client, seq));
-    terminal.send(Input { client: attached, numbered, data, reply }).await.map_err(ending)?;
+    terminal.send(Input { client: attached, numbered, data, reply }).await.map_err(gone)?;
     Ok(delivered)
 }
 
@@ -320,7 +320,7 @@ fn input_error(term: &TermRef) -> impl FnOnce(InputError) -> WireError {
 
 async fn resize(session: &Session, term: &TermRef, size: Size) -> Answer<Empty> {
     let (client, terminal) = addressed(session, term).await?;
-    let resized = terminal.send(Resize { client, size }).await.map_err(ending)?;
+    let resized = terminal.send(Resize { client, size }).await.map_err(gone)?;
     resized.map(|()| Empty {}).map_err(|error| {
         let code = match &error {
             ResizeError::Ended => Code::Ended,
@@ -353,7 +353,7 @@ fn attachment(session: &Session, term: TermId) -> Option<(ClientId, Addr<Termina
 async fn find(session: &Session, term: &TermRef) -> Answer<(Record, Addr<Terminal>)> {
     let look = async {
         loop {
-            let found = session.hub.supervisor.send(Find(term.clone().into())).await.map_err(ending)?;
+            let found = session.hub.supervisor.send(Find(term.clone().into())).await.map_err(gone)?;
             let found = found.map_err(|error: NoSuchTerm| WireError::new(Code::NoSuchTerm, error.to_string()))?;
             match found.terminal {
                 Some(terminal) if terminal.connected() => return Ok((found.record, terminal)),
@@ -365,6 +365,11 @@ async fn find(session: &Session, term: &TermRef) -> Answer<(Record, Addr<Termina
     timeout(START_MAX, look).await.map_err(late)?
 }
 
-fn ending(_: MailboxError) -> WireError {
+fn gone(_: MailboxError) -> WireError {
+    ending()
+}
+
+/// What who asks a terminal or supervisor that is no more is told.
+pub(super) fn ending() -> WireError {
     WireError::new(Code::Restarting, "the supervisor or the terminal is being restarted: reconnect and ask again")
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     os::fd::AsFd,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     Name, TermId,
     pty::{adopt, spawn},
-    terminal::{Buried, Course, Describe, Description, Drained, Gone, Held, Start, Stop, Terminal},
+    terminal::{Buried, Course, Describe, Description, Drained, Gone, Held, Lane, Start, Stop, Terminal},
 };
 
 /// How long a listing waits for one terminal.
@@ -186,7 +187,10 @@ impl Supervisor {
         match (done, self.records.get_mut(&id)) {
             (Some(done), Some(record)) if record.state != State::Removing => record.state = done.state,
             (Some(_), Some(_) | None) => {}
-            (None, _) => _ = self.records.remove(&id),
+            (None, _) => {
+                self.records.remove(&id);
+                self.lane(id).spawn_fn(move || Lane::current().forget(id));
+            }
         }
     }
 
@@ -248,9 +252,13 @@ impl Supervisor {
             supervisor: ctx.address().recipient(),
             gone: ctx.address().recipient(),
         };
-        let lane = &self.lanes[id.0 as usize % self.lanes.len()];
         entry.seen = ActorSeen::default();
+        let lane = &self.lanes[id.0 as usize % self.lanes.len()];
         entry.actor = Some(Terminal::start_in_arbiter(lane, move |_| Terminal::new(start)));
+    }
+
+    fn lane(&self, id: TermId) -> &ArbiterHandle {
+        &self.lanes[id.0 as usize % self.lanes.len()]
     }
 
     fn kill_if_live(&mut self, id: TermId, ctx: &mut Context<Self>) {
@@ -439,6 +447,11 @@ impl Actor for Supervisor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // Every live terminal may report its end, and every actor its own, without waiting for a place.
         ctx.set_mailbox_capacity(1024);
+        let recorded: Arc<BTreeSet<TermId>> = Arc::new(self.records.keys().copied().collect());
+        for lane in &self.lanes {
+            let recorded = recorded.clone();
+            lane.spawn_fn(move || Lane::current().keep_only(&recorded));
+        }
         let ids: Vec<TermId> = self.recovering.iter().copied().collect();
         for id in ids {
             self.reconcile(id, ctx);
@@ -468,9 +481,9 @@ impl Handler<Gone> for Supervisor {
 
     fn handle(&mut self, Gone(id): Gone, ctx: &mut Self::Context) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        if entry.actor.as_ref().is_some_and(|actor| !actor.connected()) {
+        // One that was told to stop was let go of before. Its mailbox may outlive this message: whether it still takes mail says nothing.
+        if entry.actor.take().is_some() {
             tracing::error!(%id, "a terminal's actor died and is started again");
-            entry.actor = None;
             entry.seen = ActorSeen::default();
             ctx.run_later(RETRY, move |supervisor, ctx| supervisor.reconcile(id, ctx));
         }

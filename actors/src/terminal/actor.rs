@@ -11,7 +11,7 @@ use std::{
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, Running, SpawnHandle,
-    StreamHandler, WrapFuture,
+    StreamHandler, WrapFuture, fut,
 };
 use bytes::Bytes;
 use tokio::{
@@ -53,6 +53,8 @@ const FLOOD_TURN_BYTES: usize = 2048;
 const DRAW_DELAY: Duration = Duration::from_millis(2);
 /// How long after a child's end output may still trickle from one that kept its PTY open.
 const QUIET_AFTER_EXIT: Duration = Duration::from_secs(2);
+/// How long until a checkpoint that had no room is tried again.
+const CHECKPOINT_RETRY: Duration = Duration::from_secs(1);
 /// How often a zombie's exit status is asked for while its parent has not reaped it, and for how long.
 const REAP_RETRY: Duration = Duration::from_millis(5);
 const REAP_RETRIES_MAX: u32 = 1000;
@@ -74,7 +76,9 @@ pub struct Terminal {
     unacknowledged: VecDeque<Unacknowledged>,
     intake: Option<SpawnHandle>,
     writer: Option<SpawnHandle>,
-    drawing: bool,
+    pub(super) drawing: bool,
+    /// The last turn could not take what the PTY may hold.
+    held_back: bool,
     /// Bytes that came since the mirror was last drawn on.
     undrawn: usize,
     delayed: Option<SpawnHandle>,
@@ -100,11 +104,6 @@ impl Drop for Obituary {
         self.gone.do_send(Gone(self.id));
     }
 }
-
-/// Draw some more of what the journal holds.
-#[derive(actix::Message)]
-#[rtype(result = "()")]
-struct Draw;
 
 impl Terminal {
     /// One that starts when its context does, on the present thread's lane.
@@ -133,6 +132,7 @@ impl Terminal {
             drawing: false,
             undrawn: 0,
             delayed: None,
+            held_back: false,
             last_output_ms: None,
         }
     }
@@ -170,9 +170,20 @@ impl Terminal {
                 tracing::error!(%id, %error, "the child can no longer be watched");
                 Exit::Unknown
             });
-            terminal.happen(Happening::ChildEnded(exit), ctx);
-            ctx.run_later(QUIET_AFTER_EXIT, |terminal, ctx| terminal.happen(Happening::Quiet, ctx));
+            terminal.child_ended(exit, ctx);
         }));
+    }
+
+    fn child_ended(&mut self, exit: Exit, ctx: &mut Context<Self>) {
+        self.happen(Happening::ChildEnded(exit), ctx);
+        self.await_quiet(ctx);
+    }
+
+    /// Ends the draining of a PTY that something else keeps open, but not while the journal has no room for what it holds.
+    fn await_quiet(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_later(QUIET_AFTER_EXIT, |terminal, ctx| {
+            if terminal.held_back { terminal.await_quiet(ctx) } else { terminal.happen(Happening::Quiet, ctx) }
+        });
     }
 
     fn happen(&mut self, happening: Happening, ctx: &mut Context<Self>) {
@@ -237,8 +248,17 @@ impl Terminal {
         let more = self.screen.advance(&mut self.lane.journal(), DRAW_BYTES_MAX);
         if more && !self.drawing {
             self.drawing = true;
-            ctx.notify(Draw);
+            Self::draw_soon(ctx);
         }
+    }
+
+    /// Draws on once others have had their turn. A notification would not wait for that: a context handles all of its own, and the
+    /// ones that these lead to, before it yields.
+    fn draw_soon(ctx: &mut Context<Self>) {
+        ctx.spawn(fut::wrap_future::<_, Self>(tokio::task::yield_now()).map(|(), terminal, ctx| {
+            terminal.drawing = false;
+            terminal.draw(ctx);
+        }));
     }
 
     fn pump(&mut self, id: ClientId) {
@@ -260,8 +280,18 @@ impl Terminal {
 
     fn tell_exit(&mut self, id: ClientId) {
         let end = self.end_offset();
-        if let (Some(exit), Some(client)) = (self.phase.recorded_exit(), self.clients.get_mut(&id)) {
-            client.exit(exit, end);
+        if let (Some(exit), Some(client)) = (self.phase.recorded_exit(), self.clients.get_mut(&id))
+            && client.exit(exit, end)
+        {
+            self.clients.remove(&id);
+            self.park_if_over();
+        }
+    }
+
+    /// Drops the grid of a terminal that has ended and that nobody watches.
+    fn park_if_over(&mut self) {
+        if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
+            self.screen.park(&self.lane.journal());
         }
     }
 
@@ -399,9 +429,10 @@ impl Actor for Terminal {
             Course::Live(Held { master, pidfd, input }) => {
                 self.take_over(master, ctx).and_then(|()| self.open_input(input, ctx)).map(|()| self.watch_child(pidfd, ctx))
             }
-            Course::Orphaned(master) => {
-                self.take_over(master, ctx).map(|()| self.happen(Happening::ChildEnded(Exit::Unknown), ctx))
-            }
+            Course::Orphaned(master) => self
+                .take_over(master, ctx)
+                .and_then(|()| self.open_input(None, ctx))
+                .map(|()| self.child_ended(Exit::Unknown, ctx)),
             Course::Ended(_) => {
                 self.recorded_size();
                 Ok(())
@@ -413,7 +444,8 @@ impl Actor for Terminal {
             self.happen(Happening::Quiet, ctx);
         }
         if !matches!(self.phase, Phase::Ended(_)) {
-            ctx.notify(Draw);
+            self.drawing = true;
+            Self::draw_soon(ctx);
         }
     }
 
@@ -425,6 +457,7 @@ impl Actor for Terminal {
 
 impl StreamHandler<Result<Ingest, JournalError>> for Terminal {
     fn handle(&mut self, turn: Result<Ingest, JournalError>, ctx: &mut Self::Context) {
+        self.held_back = turn.is_err();
         match turn {
             Ok(Ingest { bytes, source }) => {
                 if bytes > 0 {
@@ -443,24 +476,17 @@ impl StreamHandler<Result<Ingest, JournalError>> for Terminal {
     }
 }
 
-impl Handler<Draw> for Terminal {
-    type Result = ();
-
-    fn handle(&mut self, _: Draw, ctx: &mut Self::Context) {
-        self.drawing = false;
-        self.draw(ctx);
-    }
-}
-
 impl Handler<Checkpoint> for Terminal {
     type Result = ();
 
-    fn handle(&mut self, _: Checkpoint, _: &mut Self::Context) {
+    fn handle(&mut self, _: Checkpoint, ctx: &mut Self::Context) {
         let lane = self.lane.clone();
         let mut journal = lane.journal();
         self.screen.now(&mut journal);
         if let Err(error) = self.screen.checkpoint(&mut journal) {
             tracing::error!(id = %self.id, %error, "a checkpoint that the journal waits for could not be taken");
+            // The lane waits for this one and asks no other.
+            ctx.notify_later(Checkpoint, CHECKPOINT_RETRY);
         }
         if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
             self.screen.park(&journal);
@@ -531,9 +557,7 @@ impl Handler<Detach> for Terminal {
             }
             !goes
         });
-        if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
-            self.screen.park(&self.lane.journal());
-        }
+        self.park_if_over();
         MessageResult(before - self.clients.len())
     }
 }

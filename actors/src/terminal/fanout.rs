@@ -35,6 +35,11 @@ const QUEUE_BYTES_LOW: usize = QUEUE_BYTES_MAX / 2;
 /// A client that is further behind than this, counting from its queue's end, is resynced: it would have to draw more than any screen shows.
 pub(super) const LAG_BYTES_MAX: u64 = 8 << 20;
 
+/// What an event costs beyond its bytes: its place in the queue and what the allocator adds. A queue of tiny ones is bounded by it.
+const EVENT_BYTES: usize = 128;
+
+const _: () = assert!(EVENT_BYTES >= size_of::<Event>() + 64);
+
 /// Names one attachment, unique in a supervisor's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(u64);
@@ -98,8 +103,8 @@ pub enum Event {
 impl Event {
     fn weight(&self) -> usize {
         match self {
-            Self::Screen { data, .. } | Self::Output { data, .. } => data.len(),
-            Self::Resized { .. } | Self::Lagged { .. } | Self::Exited(_) | Self::Detached => 0,
+            Self::Screen { data, .. } | Self::Output { data, .. } => EVENT_BYTES + data.len(),
+            Self::Resized { .. } | Self::Lagged { .. } | Self::Exited(_) | Self::Detached => EVENT_BYTES,
         }
     }
 
@@ -115,6 +120,8 @@ struct Queue {
     bytes: usize,
     /// The terminal had more than there was room for.
     starved: bool,
+    /// The terminal has let go of it: nothing more comes.
+    closed: bool,
 }
 
 /// A client's queue: filled by the terminal, emptied by the client's connection.
@@ -137,6 +144,11 @@ impl Outbox {
         self.filled.notify_one();
     }
 
+    fn close(&self) {
+        self.queue().closed = true;
+        self.filled.notify_one();
+    }
+
     fn bytes(&self) -> usize {
         self.queue().bytes
     }
@@ -148,12 +160,16 @@ impl Outbox {
         queue.starved
     }
 
-    /// The next event, and whether the terminal is to be sent [`Pump`](super::Pump).
-    pub async fn next(&self) -> (Event, bool) {
+    /// The next event, and whether the terminal is to be sent [`Pump`](super::Pump); `None` once the terminal has let go and all is
+    /// taken. Where no [last](Event::is_last) event came before that, its actor has died.
+    pub async fn next(&self) -> Option<(Event, bool)> {
         loop {
             let filled = self.filled.notified();
             if let Some(taken) = self.take() {
-                return taken;
+                return Some(taken);
+            }
+            if self.queue().closed {
+                return self.take();
             }
             filled.await;
         }
@@ -181,7 +197,12 @@ pub(super) struct Client {
     next: u64,
     /// It was told of a resize, and is to be shown what came of it.
     outgrown: bool,
-    told_exit: bool,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.outbox.close();
+    }
 }
 
 /// What a pump could not do by itself.
@@ -197,7 +218,7 @@ pub(super) enum Need {
 impl Client {
     /// One that gets output from `offset` on, read from `cursor` on.
     pub(super) fn new(mode: Mode, size: Option<Size>, cursor: Cursor, offset: u64) -> Self {
-        Self { mode, size, outbox: Arc::default(), cursor, next: offset, outgrown: false, told_exit: false }
+        Self { mode, size, outbox: Arc::default(), cursor, next: offset, outgrown: false }
     }
 
     /// Fills the queue from the client's place in the journal.
@@ -251,15 +272,41 @@ impl Client {
         self.outbox.push(Event::Lagged { from: self.next, to });
     }
 
-    /// Tells the child's end, once, after the last byte.
-    pub(super) fn exit(&mut self, exit: Exit, end: u64) {
-        if !self.told_exit && self.next >= end {
-            self.told_exit = true;
+    /// Tells the child's end if the last byte came before; whether it did. Nothing is to be told after that.
+    pub(super) fn exit(&mut self, exit: Exit, end: u64) -> bool {
+        let told = self.next >= end;
+        if told {
             self.outbox.push(Event::Exited(exit));
         }
+        told
     }
 
     pub(super) fn detach(&self) {
         self.outbox.push(Event::Detached);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::log::journal::{BYTES_MIN, DataPath, JournalFds, RECORD_MAX};
+
+    /// A queue bounded by payload alone took 256 Ki events of one byte, and resizes without end.
+    #[test]
+    fn tiny_events_and_resizes_do_not_outgrow_the_queue() {
+        let (mut journal, _) = Journal::open(JournalFds::create().unwrap(), BYTES_MIN, DataPath::Splice).unwrap();
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        let term = TermId(1);
+        for _ in 0..10_000 {
+            rustix::io::write(&writer, b"x").unwrap();
+            journal.ingest(term, reader.as_fd(), RECORD_MAX).unwrap();
+            journal.append(term, Kind::Resize, &mirror::encode_size(Size::DEFAULT)).unwrap();
+        }
+        let mut client = Client::new(Mode::ReadOnly, None, journal.seek(term, 0), 0);
+        assert_eq!(client.pump(term, &journal), Need::Nothing);
+        let waiting = client.outbox.queue().events.len();
+        assert!(waiting * size_of::<Event>() <= QUEUE_BYTES_MAX, "{waiting} events wait");
     }
 }

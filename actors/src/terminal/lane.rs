@@ -2,7 +2,7 @@
 
 use std::{
     cell::{RefCell, RefMut},
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     rc::Rc,
 };
 
@@ -41,8 +41,21 @@ impl Lane {
         self.journal.borrow_mut()
     }
 
+    /// Drops the records of all terminals but these: what is left of others holds room back, and nobody can be asked for a checkpoint.
+    pub fn keep_only(&self, ids: &BTreeSet<TermId>) {
+        let mut journal = self.journal();
+        let strays: Vec<TermId> = journal.terms().filter(|id| !ids.contains(id)).collect();
+        strays.into_iter().for_each(|id| journal.forget(id));
+    }
+
+    /// Drops the records of a terminal that is forgotten, whether or not it had an actor to do so.
+    pub fn forget(&self, id: TermId) {
+        self.journal().forget(id);
+    }
+
     pub(super) fn join(&self, id: TermId, addr: Addr<Terminal>) {
         self.terminals.borrow_mut().insert(id, addr);
+        self.journal().ask_again(id);
     }
 
     pub(super) fn leave(&self, id: TermId) {
@@ -53,10 +66,10 @@ impl Lane {
     pub(super) fn ask_for_room(&self) {
         let wanted = self.journal().take_wanted();
         for id in wanted {
-            match self.terminals.borrow().get(&id) {
+            // One that is not there is only just being adopted, and is asked when it joins.
+            if let Some(terminal) = self.terminals.borrow().get(&id) {
                 // Each terminal is named once until it has answered, so the rate is bounded.
-                Some(terminal) => terminal.do_send(Checkpoint),
-                None => self.journal().forget(id),
+                terminal.do_send(Checkpoint);
             }
         }
     }

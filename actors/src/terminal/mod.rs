@@ -20,6 +20,8 @@ mod lane;
 mod messages;
 mod screen;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     actor::Terminal,

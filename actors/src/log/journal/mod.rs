@@ -335,6 +335,13 @@ impl Journal {
         std::mem::take(&mut self.wanted)
     }
 
+    /// Names the terminal once more if its checkpoint is still wanted: whoever was asked for it has died, or was not there yet.
+    pub fn ask_again(&mut self, term: TermId) {
+        if self.asked.contains(&term) {
+            self.wanted.insert(term);
+        }
+    }
+
     /// One turn: takes at most `max` (and [`RECORD_MAX`]) bytes that are ready in `pty`, which must be non-blocking.
     ///
     /// # Errors
