@@ -5,7 +5,7 @@ use std::rc::Rc;
 use actix::Addr;
 use bytes::Bytes;
 use kaval_actors::terminal::{Attached, ClientId, Detach, Event as TermEvent, Pump, Terminal};
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{connection::Session, ops};
 use crate::wire::{DATA_BYTES_MAX, Data, Empty, Event, TermRef};
@@ -16,26 +16,41 @@ pub(super) struct Attachment {
     pub(super) client: ClientId,
     pub(super) terminal: Addr<Terminal>,
     task: JoinHandle<()>,
+    /// Dropped to end the stream between two frames.
+    going: oneshot::Sender<()>,
 }
 
 impl Attachment {
     /// Starts streaming to `req`.
     pub(super) fn begin(session: &Rc<Session>, req: u64, term: TermRef, terminal: Addr<Terminal>, attached: Attached) -> Self {
         let client = attached.client;
-        let task = actix_rt::spawn(stream(session.clone(), req, terminal.clone(), attached));
-        Self { term, client, terminal, task }
+        let (going, stop) = oneshot::channel();
+        let task = actix_rt::spawn(stream(session.clone(), req, terminal.clone(), attached, stop));
+        Self { term, client, terminal, task, going }
     }
 
-    /// Ends it, without a word to the client.
+    /// Ends it, without a word to the client, behind a whole frame: the connection goes on.
+    pub(super) async fn close(self) {
+        drop(self.going);
+        let _ = self.task.await;
+        let _ = self.terminal.send(Detach(Some(self.client))).await;
+    }
+
+    /// Ends it at once: the connection is over.
     pub(super) async fn end(self) {
         self.task.abort();
         let _ = self.terminal.send(Detach(Some(self.client))).await;
     }
 }
 
-async fn stream(session: Rc<Session>, req: u64, terminal: Addr<Terminal>, attached: Attached) {
+async fn stream(session: Rc<Session>, req: u64, terminal: Addr<Terminal>, attached: Attached, mut stop: oneshot::Receiver<()>) {
     loop {
-        let Some((event, wants_more)) = attached.outbox.next().await else {
+        let next = tokio::select! {
+            biased;
+            _ = &mut stop => return,
+            next = attached.outbox.next() => next,
+        };
+        let Some((event, wants_more)) = next else {
             session.reply::<Empty>(req, Err(ops::ending())).await;
             session.attachments.borrow_mut().remove(&req);
             return;

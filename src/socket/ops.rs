@@ -19,7 +19,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{attach::Attachment, connection::Session};
+use super::{
+    attach::Attachment,
+    connection::{ATTACHMENTS_MAX, Session},
+};
 use crate::wire::{
     AttachFrom, AttachMode, AttachOk, Code, DATA_BYTES_MAX, Data, Empty, Event, HistoryOk, LsOk, NewOk, Op, Request,
     ScreenFormat, ScreenOk, TermInfo, TermRef, WireError,
@@ -37,6 +40,14 @@ type Answer<T> = Result<T, WireError>;
 /// order; the others go on by themselves.
 pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request) {
     match op {
+        Op::Attach { .. } if session.attachments.borrow().contains_key(&req) => {
+            let error = WireError::new(Code::BadRequest, format!("request {req} has a stream open already"));
+            session.reply::<Empty>(req, Err(error)).await;
+        }
+        Op::Attach { .. } if session.attachments.borrow().len() >= ATTACHMENTS_MAX => {
+            let message = format!("a connection may have {ATTACHMENTS_MAX} streams open: open another connection");
+            session.reply::<Empty>(req, Err(WireError::new(Code::Limit, message))).await;
+        }
         Op::Attach { term, size, from, mode } => match attach(session, &term, size, from, mode).await {
             Ok((ok, terminal, attached)) => {
                 session.reply(req, Ok(ok)).await;
@@ -49,7 +60,7 @@ pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request)
             let attachment = session.attachments.borrow_mut().remove(&stream);
             let answer = match attachment {
                 Some(attachment) => {
-                    attachment.end().await;
+                    attachment.close().await;
                     Ok(Empty {})
                 }
                 None => Err(WireError::new(Code::BadRequest, format!("request {stream} has no stream open"))),
