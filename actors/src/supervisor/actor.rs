@@ -623,7 +623,7 @@ impl Handler<EndAll> for Supervisor {
                 entry.mourners.push(reply);
                 ends.push(end);
             }
-            let _ = self.changed(id, ctx);
+            drop(self.changed(id, ctx));
         }
         let patience = self.limits.kill_grace + END_ALL_SLACK;
         Box::pin(async move {
