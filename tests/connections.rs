@@ -72,9 +72,9 @@ fn a_stream_that_is_detached_while_its_client_lags_ends_behind_a_whole_frame() {
     });
 }
 
-/// The first stream leaked with all that waited for it.
+/// Each left a client and its queue with the terminal.
 #[test]
-fn a_request_number_whose_stream_is_open_is_refused_and_an_ended_stream_is_no_client() {
+fn a_stream_that_has_ended_is_no_client() {
     let instance = Instance::start();
     runtime().block_on(async {
         let mut client = instance.client().await;
