@@ -35,6 +35,8 @@ pub(super) fn start(
         let kept = journals.remove(&lane).map(|fds| open(&arbiter, fds, share, path));
         match kept {
             Some(Ok(recovery)) => report(lane, recovery),
+            // Want of memory, say: what the journal holds is not given up for that, and the next start may have it.
+            Some(Err(error @ JournalError::Io { .. })) => return Err(error).context("cannot open a journal that was kept"),
             other => {
                 if let Some(Err(error)) = other {
                     tracing::error!(

@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, System};
+use actix::{Actor, Addr, System};
 use anyhow::Context;
 use kaval_actors::{
     log::{
@@ -41,6 +41,7 @@ use tokio::{
     net::UnixListener,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
+    time::sleep,
 };
 
 use crate::{
@@ -53,6 +54,8 @@ use crate::{
 
 /// How long a store's lock is waited for: a child of the supervisor before this one may hold it between its fork and its exec.
 const STORE_LOCK_PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is looked at whether the supervisor's actor still lives.
+const DEATH_CHECK: Duration = Duration::from_secs(1);
 const STORE_LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// What `kaval serve` is told.
@@ -179,9 +182,17 @@ async fn until_the_end(listener: UnixListener, hub: &Rc<Hub>) -> io::Result<&'st
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
         () = hub.ended.notified() => "shutdown",
+        () = death(&hub.supervisor) => return Err(io::Error::other("the supervisor's actor died: a fresh process takes over")),
     };
     serving.abort();
     Ok(end)
+}
+
+/// Resolves once the actor is dead, of a panic: nothing in this process could be asked or ended any more.
+async fn death(supervisor: &Addr<Supervisor>) {
+    while supervisor.connected() {
+        sleep(DEATH_CHECK).await;
+    }
 }
 
 fn open_store(path: &Path) -> Result<Store, StoreError> {

@@ -8,7 +8,7 @@ use kaval_actors::{
     TermId,
     terminal::{Attached, ClientId, Detach, Event as TermEvent, Pump, Terminal},
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{connection::Session, ops};
 use crate::wire::{DATA_BYTES_MAX, Data, Empty, Event};
@@ -19,50 +19,80 @@ pub(super) struct Attachment {
     pub(super) client: ClientId,
     pub(super) terminal: Addr<Terminal>,
     task: JoinHandle<()>,
+    /// Dropped to end the stream between two frames.
+    going: oneshot::Sender<()>,
 }
 
 impl Attachment {
     /// Starts streaming to `req`.
     pub(super) fn begin(session: &Rc<Session>, req: u64, term: TermId, terminal: Addr<Terminal>, attached: Attached) -> Self {
         let client = attached.client;
-        let task = actix_rt::spawn(stream(session.clone(), req, terminal.clone(), attached));
-        Self { term, client, terminal, task }
+        let (going, stop) = oneshot::channel();
+        let task = actix_rt::spawn(stream(session.clone(), req, terminal.clone(), attached, stop));
+        Self { term, client, terminal, task, going }
     }
 
-    /// Ends it, without a word to the client.
+    /// Ends it, without a word to the client, behind a whole frame: the connection goes on.
+    pub(super) async fn close(self) {
+        drop(self.going);
+        let _ = self.task.await;
+    }
+
+    /// Ends it at once: the connection is over.
     pub(super) async fn end(self) {
         self.task.abort();
         let _ = self.terminal.send(Detach(Some(self.client))).await;
     }
 }
 
+/// How a stream came to its end.
+enum End {
+    /// The client has had its last event.
+    Told,
+    /// It was closed.
+    Closed,
+    /// The terminal's actor died.
+    Died,
+}
+
 /// Streams to the end, and then takes the client off the terminal, which would count and serve it as long as it lives.
-async fn stream(session: Rc<Session>, req: u64, terminal: Addr<Terminal>, attached: Attached) {
+async fn stream(session: Rc<Session>, req: u64, terminal: Addr<Terminal>, attached: Attached, stop: oneshot::Receiver<()>) {
     let _open = session.hub.streams.clone();
-    match forward(&session, req, &terminal, &attached).await {
-        Ok(true) => _ = session.send(&Event::End { req }).await,
-        Ok(false) => session.reply::<Empty>(req, Err(ops::ending())).await,
-        Err(_) => {}
+    match forward(&session, req, &terminal, &attached, stop).await {
+        Ok(End::Told) => _ = session.send(&Event::End { req }).await,
+        Ok(End::Died) => session.reply::<Empty>(req, Err(ops::ending())).await,
+        Ok(End::Closed) | Err(_) => {}
     }
     let _ = terminal.send(Detach(Some(attached.client))).await;
     session.attachments.borrow_mut().remove(&req);
 }
 
-/// Sends events until the last of the stream has been sent; `false` if the terminal's actor died before it came.
-async fn forward(session: &Session, req: u64, terminal: &Addr<Terminal>, attached: &Attached) -> io::Result<bool> {
-    while let Some((event, wants_more)) = attached.outbox.next().await {
+/// Sends events until the last of the stream has been sent.
+async fn forward(
+    session: &Session,
+    req: u64,
+    terminal: &Addr<Terminal>,
+    attached: &Attached,
+    mut stop: oneshot::Receiver<()>,
+) -> io::Result<End> {
+    loop {
+        let next = tokio::select! {
+            biased;
+            _ = &mut stop => return Ok(End::Closed),
+            next = attached.outbox.next() => next,
+        };
+        let Some((event, wants_more)) = next else { return Ok(End::Died) };
         let last = event.is_last();
         for frame in frames(req, event) {
             session.send(&frame).await?;
         }
         if last {
-            return Ok(true);
+            return Ok(End::Told);
         }
         if wants_more {
             let _ = terminal.send(Pump(attached.client)).await;
         }
     }
-    Ok(false)
 }
 
 /// An event as frames: a long one in several.

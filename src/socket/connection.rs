@@ -31,15 +31,24 @@ use crate::wire::{self, Code, FRAME_BYTES_MAX, Hello, HelloOk, OPS, Refusal, Rep
 const DAWDLE_MAX: Duration = Duration::from_secs(10);
 /// How long a client may leave a reply unread.
 const WRITE_MAX: Duration = Duration::from_secs(30);
+/// Streams of one connection that may be open at once.
+pub(super) const ATTACHMENTS_MAX: usize = 64;
 /// Requests of one connection that may be under way at once; a further one waits.
 const PENDING_MAX: usize = 64;
 
 /// What the tasks of one connection share.
 pub(super) struct Session {
     pub(super) hub: Rc<Hub>,
-    writer: Mutex<OwnedWriteHalf>,
+    writer: Mutex<Writer>,
     pub(super) attachments: RefCell<HashMap<u64, Attachment>>,
     pub(super) pending: Arc<Semaphore>,
+}
+
+/// A connection's writing end.
+struct Writer {
+    half: OwnedWriteHalf,
+    /// A frame was given up half way: nothing that came behind it could be read.
+    torn: bool,
 }
 
 impl Session {
@@ -50,11 +59,18 @@ impl Session {
     pub(super) async fn send<T: Serialize>(&self, message: &T) -> io::Result<()> {
         let body = wire::encode(message);
         let frame = if body.len() > FRAME_BYTES_MAX {
-            return Err(io::Error::other("a reply is longer than a frame may be"));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a reply is longer than a frame may be"));
         } else {
             [&(body.len() as u32).to_be_bytes(), &body[..]].concat()
         };
-        self.writer.lock().await.write_all(&frame).await
+        let mut writer = self.writer.lock().await;
+        if writer.torn {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        writer.torn = true;
+        writer.half.write_all(&frame).await?;
+        writer.torn = false;
+        Ok(())
     }
 
     /// Answers a request.
@@ -63,12 +79,22 @@ impl Session {
             Ok(body) => ReplyBody::Ok(body),
             Err(error) => ReplyBody::Err(error),
         };
-        match timeout(WRITE_MAX, self.send(&Reply { req, body })).await {
+        let reply = Reply { req, body };
+        let sent = async {
+            match self.send(&reply).await {
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    let message = format!("the answer is longer than the {FRAME_BYTES_MAX} bytes of a frame");
+                    self.send(&Reply::<()> { req, body: ReplyBody::Err(WireError::new(Code::Limit, message)) }).await
+                }
+                result => result,
+            }
+        };
+        match timeout(WRITE_MAX, sent).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "a reply was not sent"),
             Err(_) => {
                 tracing::info!("a client does not read its replies: its connection is closed");
-                let _ = self.writer.lock().await.shutdown().await;
+                let _ = self.writer.lock().await.half.shutdown().await;
             }
         }
     }
@@ -83,7 +109,7 @@ pub(super) async fn serve(stream: UnixStream, hub: &Rc<Hub>, admitted: bool) {
     let (reader, writer) = stream.into_split();
     let session = Rc::new(Session {
         hub: hub.clone(),
-        writer: Mutex::new(writer),
+        writer: Mutex::new(Writer { half: writer, torn: false }),
         attachments: RefCell::default(),
         pending: Arc::new(Semaphore::new(PENDING_MAX)),
     });

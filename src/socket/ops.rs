@@ -19,7 +19,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{attach::Attachment, connection::Session};
+use super::{
+    attach::Attachment,
+    connection::{ATTACHMENTS_MAX, Session},
+};
 use crate::wire::{
     AttachFrom, AttachMode, AttachOk, Code, DATA_BYTES_MAX, Data, Empty, Event, HistoryOk, LsOk, NewOk, Op, Request,
     ScreenFormat, ScreenOk, TermInfo, TermRef, WireError,
@@ -53,7 +56,7 @@ pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request)
             let attachment = session.attachments.borrow_mut().remove(&stream);
             let answer = match attachment {
                 Some(attachment) => {
-                    attachment.end().await;
+                    attachment.close().await;
                     Ok(Empty {})
                 }
                 None => Err(WireError::new(Code::BadRequest, format!("request {stream} has no stream open"))),
@@ -277,6 +280,10 @@ async fn attach(
 ) -> Answer<(AttachOk, Addr<Terminal>, kaval_actors::terminal::Attached)> {
     if session.attachments.borrow().contains_key(&req) {
         return Err(WireError::new(Code::BadRequest, format!("request {req} has a stream open: attach with another number")));
+    }
+    if session.attachments.borrow().len() >= ATTACHMENTS_MAX {
+        let message = format!("a connection may have {ATTACHMENTS_MAX} streams open: open another connection");
+        return Err(WireError::new(Code::Limit, message));
     }
     let (record, terminal) = find(session, term).await?;
     let from = match from {

@@ -21,7 +21,13 @@ pub fn pid_of(pidfd: BorrowedFd<'_>) -> Option<Pid> {
     use std::os::fd::AsRawFd;
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
     let line = info.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    Pid::from_raw(line.trim().parse().ok()?)
+    positive(line.trim().parse().ok()?)
+}
+
+/// A process id. The kernel writes -1 for a process that has been reaped, and 0 for one of another pid namespace; neither is one, and
+/// `Pid::from_raw` panics at the first.
+fn positive(number: i32) -> Option<Pid> {
+    (number > 0).then(|| Pid::from_raw(number)).flatten()
 }
 
 /// Hangs up, or kills, a whole terminal: every process group of the child's session gets `signal`, and SIGCONT after SIGHUP, as when the
@@ -51,12 +57,23 @@ fn group_in_session(stat: &str, leader: Pid) -> Option<Pid> {
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(2);
     let group = fields.next()?.parse().ok()?;
     let session: i32 = fields.next()?.parse().ok()?;
-    (session == leader.as_raw_nonzero().get()).then(|| Pid::from_raw(group)).flatten()
+    (session == leader.as_raw_nonzero().get()).then(|| positive(group)).flatten()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// It panicked, and took the supervisor along when it listed a terminal whose child had just been reaped.
+    #[test]
+    fn a_process_that_was_reaped_has_no_pid() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        assert_eq!(pid_of(pidfd.as_fd()), Some(Pid::from_child(&child)));
+        child.wait().unwrap();
+        assert_eq!(pid_of(pidfd.as_fd()), None);
+        signal_session(pidfd.as_fd(), Signal::HUP);
+    }
 
     #[test]
     fn a_stat_line_is_read_past_a_name_with_parentheses_and_spaces() {

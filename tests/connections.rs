@@ -1,0 +1,95 @@
+//! What one connection may ask, and how it is answered where that is too much.
+
+mod support;
+
+use kaval::{
+    client::{Client, ClientError, Incoming},
+    wire::{AttachFrom, AttachMode, Code, Empty, Event, LsOk, NewOk, Op},
+};
+use support::{Instance, PATIENCE};
+use tokio::time::timeout;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn new(name: &str, command: &[&str]) -> Op {
+    let command = command.iter().map(|word| (*word).to_owned()).collect();
+    Op::New { name: Some(name.to_owned()), command, cwd: None, env: vec![], size: None, token: 0, if_absent: false }
+}
+
+fn attach(name: &str) -> Op {
+    Op::Attach { term: name.into(), size: None, from: AttachFrom::Offset(0), mode: AttachMode::Ro }
+}
+
+async fn call<T: serde::de::DeserializeOwned>(client: &mut Client, op: Op) -> Result<T, ClientError> {
+    timeout(PATIENCE, client.call(op)).await.expect("an answer")
+}
+
+/// It was never answered.
+#[test]
+fn an_answer_that_no_frame_holds_is_an_error() {
+    let instance = Instance::start();
+    runtime().block_on(async {
+        let mut client = instance.client().await;
+        let long = "x".repeat(120_000);
+        for n in 0..10 {
+            let _: NewOk = call(&mut client, new(&format!("t{n}"), &["sh", "-c", "exec sleep 1000", &long])).await.unwrap();
+        }
+        match call::<LsOk>(&mut client, Op::Ls).await {
+            Err(ClientError::Refused(error)) => assert_eq!(error.code, Code::Limit),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+/// The frame under way was cut short, and what came behind it could not be read.
+#[test]
+fn a_stream_that_is_detached_while_its_client_lags_ends_behind_a_whole_frame() {
+    let instance = Instance::start();
+    runtime().block_on(async {
+        let mut client = instance.client().await;
+        let _: NewOk =
+            call(&mut client, new("flood", &["sh", "-c", "head -c 4000000 /dev/zero; exec sleep 1000"])).await.unwrap();
+        let mut watcher = instance.client().await;
+        let watched = watcher.request(attach("flood")).await.unwrap();
+        let mut end = 0;
+        while end < 4_000_000 {
+            if let Incoming::Event(Event::Output { req, offset, data }) =
+                timeout(PATIENCE, watcher.next()).await.unwrap().unwrap()
+            {
+                assert_eq!(req, watched);
+                end = offset + data.0.len() as u64;
+            }
+        }
+        // Fills the socket, which this client does not read: once this is answered elsewhere, the stream is stuck in a frame.
+        let stream = client.request(attach("flood")).await.unwrap();
+        for _ in 0..20 {
+            let _: LsOk = call(&mut watcher, Op::Ls).await.unwrap();
+        }
+        let _: Empty = call(&mut client, Op::Detach { stream }).await.unwrap();
+        let _: LsOk = call(&mut client, Op::Ls).await.unwrap();
+    });
+}
+
+/// Each left a client and its queue with the terminal.
+#[test]
+fn a_stream_that_has_ended_is_no_client() {
+    let instance = Instance::start();
+    runtime().block_on(async {
+        let mut client = instance.client().await;
+        let _: NewOk = call(&mut client, new("ended", &["true"])).await.unwrap();
+        for _ in 0..3 {
+            let stream = client.request(attach("ended")).await.unwrap();
+            loop {
+                match timeout(PATIENCE, client.next()).await.unwrap().unwrap() {
+                    Incoming::Event(Event::End { req }) if req == stream => break,
+                    Incoming::Err { error, .. } => panic!("{error}"),
+                    Incoming::Ok { .. } | Incoming::Event(_) => {}
+                }
+            }
+        }
+        let listing: LsOk = call(&mut client, Op::Ls).await.unwrap();
+        assert_eq!(listing.terms[0].clients, 0);
+    });
+}
