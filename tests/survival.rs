@@ -325,3 +325,28 @@ fn what_is_typed_over_any_kills_arrives_once_and_whole() {
     assert!(fs::read(&file).unwrap() == typed, "what arrived differs from the {} bytes typed", typed.len());
     println!("{} lines typed over the kills", typed.iter().filter(|byte| **byte == b'\n').count());
 }
+
+/// A client that only wrote while its supervisor waited for it to read would stand still here.
+#[test]
+fn a_large_paste_into_a_terminal_that_echoes_arrives_whole() {
+    let instance = Instance::start();
+    instance.ok(&["new", "-d", "echo", "--", "sh", "-c", "stty raw -echo; echo ready; exec cat"]);
+    instance.ok(&["wait", "echo", "--match", "ready"]);
+    let paste: Vec<u8> = (0..2 << 20).map(|i: u32| b' ' + (i % 89) as u8).collect();
+    let socket = instance.socket();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let echoed = runtime.block_on(async {
+        let (mode, from) = (AttachMode::Rw, AttachFrom::Screen);
+        let mut session = attach(SessionOptions { socket, term: "echo".into(), mode, size: None, from }).await;
+        session.input(paste.clone().into()).await;
+        let mut echoed = Vec::new();
+        while echoed.len() < paste.len() {
+            match tokio::time::timeout(PATIENCE, session.next()).await.expect("an echo").unwrap() {
+                Update::Output { data, .. } => echoed.extend_from_slice(&data),
+                other => assert!(matches!(other, Update::Screen { .. }), "{other:?}"),
+            }
+        }
+        echoed
+    });
+    assert!(echoed == paste, "what came back differs");
+}

@@ -19,10 +19,14 @@ use kaval_actors::Size;
 use tokio::time::sleep;
 
 use super::{Client, ClientError, Incoming, body};
-use crate::wire::{AttachFrom, AttachMode, AttachOk, Code, DATA_BYTES_MAX, Data, Event, ExitInfo, Op, TermRef};
+use crate::wire::{AttachFrom, AttachMode, AttachOk, Code, Data, Event, ExitInfo, Op, TermRef};
 
 /// How long a session tries to reach a supervisor that does not answer.
 const RECONNECT_MAX: Duration = Duration::from_secs(60);
+/// Input that is under way at once: pieces of so many bytes, so many of them. Together they fit a socket's buffer, so that sending them never
+/// waits for a supervisor that in turn waits for this session to read.
+const PIECE_BYTES: usize = 8 * 1024;
+const PIECES_MAX: usize = 8;
 const RECONNECT_FIRST: Duration = Duration::from_millis(5);
 const RECONNECT_LAST: Duration = Duration::from_millis(250);
 
@@ -177,7 +181,10 @@ impl Session {
                         return Ok(update);
                     }
                 }
-                Ok(Incoming::Ok { req, .. }) => self.unacknowledged.retain(|input| input.req != Some(req)),
+                Ok(Incoming::Ok { req, .. }) => {
+                    self.unacknowledged.retain(|input| input.req != Some(req));
+                    self.send_unsent().await;
+                }
                 Ok(Incoming::Err { error, .. }) if error.code == Code::Restarting => return Ok(self.lose()),
                 Ok(Incoming::Err { req, error }) => {
                     let before = self.unacknowledged.len();
@@ -204,8 +211,8 @@ impl Session {
         {
             self.resize(size).await;
         }
-        for start in (0..data.len()).step_by(DATA_BYTES_MAX) {
-            let piece = data.slice(start..data.len().min(start + DATA_BYTES_MAX));
+        for start in (0..data.len()).step_by(PIECE_BYTES) {
+            let piece = data.slice(start..data.len().min(start + PIECE_BYTES));
             let seq = self.next_seq;
             self.next_seq += 1;
             self.unacknowledged.push_back(Unacknowledged { seq, data: piece, req: None });
@@ -272,7 +279,7 @@ impl Session {
     async fn send_unsent(&mut self) {
         let term = self.options.term.clone();
         let Link::Up { client, .. } = &mut self.link else { return };
-        for input in self.unacknowledged.iter_mut().filter(|input| input.req.is_none()) {
+        for input in self.unacknowledged.iter_mut().take(PIECES_MAX).filter(|input| input.req.is_none()) {
             let op = Op::Input {
                 term: term.clone(),
                 client: Some(self.source.clone()),

@@ -228,6 +228,7 @@ impl Supervisor {
             | Effect::OpenPty
             | Effect::SpawnHeld
             | Effect::StorePidfd
+            | Effect::AwaitHeld
             | Effect::Continue
             | Effect::StopActor => {}
         }
@@ -324,7 +325,7 @@ impl Supervisor {
 
     fn select(&self, selector: &Selector) -> Result<TermId, NoSuchTerm> {
         let found = match selector {
-            Selector::Id(id) => self.records.get(id).map(|record| record.id),
+            Selector::Id(id) => self.records.get(id).filter(|record| record.state != State::Removing).map(|record| record.id),
             Selector::Name(name) => self.by_name(name),
         };
         found.ok_or_else(|| NoSuchTerm { selector: selector.clone(), hint: self.hint(selector) })
@@ -615,8 +616,12 @@ impl Handler<EndAll> for Supervisor {
     type Result = ResponseFuture<usize>;
 
     fn handle(&mut self, _: EndAll, ctx: &mut Self::Context) -> Self::Result {
-        let live: Vec<TermId> =
-            self.records.values().filter(|record| record.state == State::Live).map(|record| record.id).collect();
+        let live: Vec<TermId> = self
+            .records
+            .values()
+            .filter(|record| matches!(record.state, State::Live | State::Creating))
+            .map(|record| record.id)
+            .collect();
         let mut ends = Vec::new();
         for id in live {
             if let (Some(record), Some(entry)) = (self.records.get_mut(&id), self.entries.get_mut(&id)) {

@@ -13,6 +13,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -21,7 +22,7 @@ use tokio::sync::oneshot;
 use super::{
     custody::{Custody, Tag},
     inventory::Descriptors,
-    manifest::{Manifest, ManifestError, Record},
+    manifest::{Manifest, ManifestError, Record, State},
     plan::{Effect, Step, effects},
 };
 use crate::{
@@ -29,10 +30,14 @@ use crate::{
     pty::{
         adopt,
         input::InputQueue,
-        launch::FileLimits,
+        launch::{self, FileLimits},
         spawn::{self, Command, Pty, SpawnError},
     },
 };
+
+/// How long a child on its way to being held is waited for, and how often it is looked at.
+const HELD_MAX: Duration = Duration::from_secs(5);
+const HELD_RETRY: Duration = Duration::from_millis(1);
 
 /// Why a step was not done to its end. What was done of it is repaired by the next plan.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +48,9 @@ pub enum ExecuteError {
     /// The record could not be written.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The child that a killed supervisor left did not become ready to be let go.
+    #[error("a child left by a supervisor that was killed has ended or does not stop where it should")]
+    NotHeld,
     /// The executor's thread is gone.
     #[error("the executor has ended")]
     Gone,
@@ -179,6 +187,7 @@ impl Worker {
             Effect::OpenPty => self.open_pty(on)?,
             Effect::SpawnHeld => self.spawn_held(on)?,
             Effect::StorePidfd => self.store_pidfd(on),
+            Effect::AwaitHeld => await_held(on)?,
             Effect::Continue => {
                 if let Some(pidfd) = &on.descriptors.pidfd
                     && let Err(error) = spawn::release(pidfd.as_fd())
@@ -239,6 +248,22 @@ impl Worker {
         let inherited = std::env::vars_os().collect::<Vec<(OsString, OsString)>>().into_iter();
         Command { argv: record.argv.clone(), cwd: record.cwd.clone(), env: spawn::environment(inherited, &own, &record.env) }
     }
+}
+
+/// A supervisor that was killed while it spawned left a child that has yet to become the launcher, name itself and stop. Continued before
+/// that, it would stop and stay.
+fn await_held(on: &Progress) -> Result<(), ExecuteError> {
+    let creating = on.record.as_ref().is_some_and(|record| record.state == State::Creating);
+    let (true, Some(pidfd)) = (creating, &on.descriptors.pidfd) else { return Ok(()) };
+    let deadline = Instant::now() + HELD_MAX;
+    while Instant::now() < deadline {
+        match adopt::pid_of(pidfd.as_fd()) {
+            Some(pid) if launch::is_held(pid) => return Ok(()),
+            Some(_) => thread::sleep(HELD_RETRY),
+            None => break,
+        }
+    }
+    Err(ExecuteError::NotHeld)
 }
 
 fn signal_all(descriptors: &Descriptors, signal: Signal) {

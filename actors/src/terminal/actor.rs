@@ -439,9 +439,8 @@ impl Actor for Terminal {
             }
         };
         if let Err(error) = taken {
-            tracing::error!(id = %self.id, %error, "the pty could not be taken over");
-            self.happen(Happening::ChildEnded(Exit::Unknown), ctx);
-            self.happen(Happening::Quiet, ctx);
+            tracing::error!(id = %self.id, %error, "the pty could not be taken over: the supervisor tries again");
+            return ctx.stop();
         }
         if !matches!(self.phase, Phase::Ended(_)) {
             self.drawing = true;

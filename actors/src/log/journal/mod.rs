@@ -69,8 +69,11 @@ use crate::TermId;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"kavaljnl");
 const VERSION: u64 = 1;
-/// Segments' worth of room that control records may use beyond `bytes_max`: they are what frees the rest.
-const CONTROL_SLACK: u64 = 4 * SEGMENT_BYTES;
+/// Room that control records may use beyond `bytes_max`, since they are what frees the rest: the checkpoint of the largest screen, a
+/// million cells of direct colour, is some 40 MB. That of an ordinary one is 2 to 4 KB.
+const CONTROL_SLACK: u64 = 64 * SEGMENT_BYTES;
+/// What one slot of a pipe holds.
+const PAGE_BYTES: usize = 4096;
 /// Smallest `bytes_max`: below a few segments nothing could be freed before it is needed.
 pub const BYTES_MIN: u64 = 8 * SEGMENT_BYTES;
 
@@ -241,7 +244,7 @@ impl Journal {
         if floor < CONTROL_BYTES || !(floor - CONTROL_BYTES).is_multiple_of(SEGMENT_BYTES) {
             return Err(JournalError::Damaged { pos: floor });
         }
-        let pipe_slots = rustix::pipe::fcntl_getpipe_size(&fds.reader).map_or(1, |bytes| (bytes / 4096).max(1));
+        let pipe_slots = rustix::pipe::fcntl_getpipe_size(&fds.reader).map_or(1, |bytes| (bytes / PAGE_BYTES).max(1));
         let mut journal = Self {
             fds,
             control,
@@ -485,12 +488,16 @@ impl Journal {
 
     /// Step 2: moves what is ready from the PTY to the pipe.
     fn take(&mut self, pty: BorrowedFd<'_>, max: usize) -> Result<(usize, Source), JournalError> {
-        let mut taken = 0;
-        for _ in 0..self.pipe_slots {
+        let (mut taken, mut slots) = (0, self.pipe_slots);
+        // A full pipe says EAGAIN just as an empty PTY does: it is never filled, so that the two cannot be mistaken.
+        while slots > 0 {
             let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
             match rustix::pipe::splice(pty, None, &self.fds.writer, None, max - taken, flags) {
                 Ok(0) | Err(Errno::IO) => return Ok((taken, Source::HungUp)),
-                Ok(n) => taken += n,
+                Ok(n) => {
+                    taken += n;
+                    slots = slots.saturating_sub(n.div_ceil(PAGE_BYTES));
+                }
                 Err(Errno::AGAIN) => return Ok((taken, Source::Drained)),
                 Err(Errno::INTR) => {}
                 Err(_) if taken > 0 => break,
