@@ -72,7 +72,7 @@ async fn ask_all(instance: &Instance, count: usize) {
     assert_eq!(terms.len(), count);
     let offsets: Vec<(u32, u64)> = terms.into_iter().map(|term| (term.id, term.offset)).collect();
     for some in offsets.chunks(AT_A_TIME) {
-        ask(&mut client, some).await;
+        ask(&mut instance.client().await, some).await;
     }
 }
 
