@@ -26,8 +26,9 @@ Examples:
   kaval wait build --exit            until it has ended
   kaval screen agent                 what it shows now
 
-Exit codes: 0 done, 1 failed, 2 bad usage, 3 no such terminal, 5 no supervisor answers, 124 timed out. kaval, new and attach
-end with 0 on detach, with the child's own code (128 + signal) when it ends while attached, with 125 when kaval fails.";
+Exit codes: 0 done, 1 failed, 2 bad usage, 3 no such terminal, 5 no supervisor answers, 124 timed out.
+kaval, new and attach end with 0 on detach, with the child's own code (128 + signal) when it ends
+while attached, with 125 when kaval fails.";
 
 /// Which supervisor.
 #[derive(Debug, Clone, Args)]
@@ -119,7 +120,7 @@ pub(super) struct Send {
     /// Press Enter after it
     #[arg(long)]
     pub(super) enter: bool,
-    /// The text, its words joined by spaces [default: read from stdin]
+    /// The text: all that follows, its words joined by spaces [default: read from stdin]
     #[arg(allow_hyphen_values = true)]
     pub(super) text: Vec<String>,
 }

@@ -22,11 +22,13 @@ use std::{
     env,
     ffi::OsString,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use clap::{CommandFactory, Parser};
+use tokio::time::sleep;
 
 use self::args::{Arguments, Command};
 use crate::{
@@ -36,6 +38,10 @@ use crate::{
     private::check_private,
     wire::Code,
 };
+
+/// How long a supervisor that is being restarted is waited for: its keeper starts one at once, or within 250 ms.
+const RESTART_MAX: Duration = Duration::from_millis(1500);
+const RESTART_POLL: Duration = Duration::from_millis(10);
 
 /// How a command ends when it does not end well.
 #[derive(Debug)]
@@ -194,12 +200,23 @@ impl Sockets {
             {
                 check_private(dir).map_err(|error| Failure::new(Failure::FAILED, chain(&error)))?;
             }
-            match Client::connect(path).await {
+            match connect_over_a_restart(path).await {
                 Ok(client) => return Ok((client, path.clone())),
                 Err(error @ ClientError::Unreachable { .. }) => first_error = first_error.or(Some(error)),
                 Err(error) => return Err(error.into()),
             }
         }
         Err(first_error.map_or_else(|| Failure::new(Failure::UNREACHABLE, "no socket to try"), Failure::from))
+    }
+}
+
+/// Connects; where a socket is there and nobody answers, or hangs up, a supervisor is probably just being restarted, and is given a moment.
+async fn connect_over_a_restart(path: &Path) -> Result<Client, ClientError> {
+    let deadline = Instant::now() + RESTART_MAX;
+    loop {
+        match Client::connect(path).await {
+            Err(error) if error.is_passing() && path.exists() && Instant::now() < deadline => sleep(RESTART_POLL).await,
+            result => return result,
+        }
     }
 }

@@ -5,6 +5,7 @@
 //!                                              │  SIGCONT, once the terminal is recorded as live
 //!                                              └► exec of the user's command, same pid
 //! adopt ── Master and pidfd from custody, or the pid asked of the PTY
+//! input ── a queue in custody ═sendfile═► Master
 //! exit ─── pidfd readable ─► waitid, or PIDFD_GET_INFO when the child is another's to reap
 //! ```
 //!

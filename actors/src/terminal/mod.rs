@@ -4,7 +4,8 @@
 //!   PTY ──► Intake (a turn: at most 64 KiB, into the lane's journal) ──► publish
 //!                                                                       ├─► fan-out: each client from its own place in the journal
 //!                                                                       └─► mirror: a bounded stretch a turn, then yield
-//!   client ─► Input ─► PTY        Resize ─► journal record ─► PTY        pidfd ─► drain ─► Drained ─► supervisor ─► Bury
+//!   client ─► Input ─► input queue (a memfd, acknowledged once it is there) ─► PTY
+//!             Resize ─► journal record ─► PTY                        pidfd ─► drain ─► Drained ─► supervisor ─► Bury
 //! ```
 //!
 //! A [`Lane`] is what an arbiter's terminals share: the journal, and each other's addresses for when it needs room.
