@@ -28,7 +28,7 @@ const RECONNECT_MAX: Duration = Duration::from_secs(60);
 const PIECE_BYTES: usize = 8 * 1024;
 const PIECES_MAX: usize = 8;
 const RECONNECT_FIRST: Duration = Duration::from_millis(5);
-const RECONNECT_LAST: Duration = Duration::from_millis(250);
+const RECONNECT_LAST: Duration = Duration::from_millis(50);
 
 /// How to attach.
 #[derive(Debug, Clone)]

@@ -32,7 +32,8 @@ use crate::{
 pub(super) const QUEUE_BYTES_MAX: usize = 256 * 1024;
 /// Below this a queue that was full asks for more.
 const QUEUE_BYTES_LOW: usize = QUEUE_BYTES_MAX / 2;
-/// A client that is further behind than this, counting from its queue's end, is resynced: it would have to draw more than any screen shows.
+/// A client that falls further behind than this, counting from its queue's end, is resynced: it would have to draw more than any screen
+/// shows. What it was behind by when it attached does not count: one that resumes gets everything that is still there.
 pub(super) const LAG_BYTES_MAX: u64 = 8 << 20;
 
 /// What an event costs beyond its bytes: its place in the queue and what the allocator adds. A queue of tiny ones is bounded by it.
@@ -195,6 +196,8 @@ pub(super) struct Client {
     pub(super) outbox: Arc<Outbox>,
     cursor: Cursor,
     next: u64,
+    /// How far behind it may be: shrinks as it catches up, to [`LAG_BYTES_MAX`]. `None` until it is first looked at.
+    behind_max: Option<u64>,
     /// It was told of a resize, and is to be shown what came of it.
     outgrown: bool,
 }
@@ -218,7 +221,7 @@ pub(super) enum Need {
 impl Client {
     /// One that gets output from `offset` on, read from `cursor` on.
     pub(super) fn new(mode: Mode, size: Option<Size>, cursor: Cursor, offset: u64) -> Self {
-        Self { mode, size, outbox: Arc::default(), cursor, next: offset, outgrown: false }
+        Self { mode, size, outbox: Arc::default(), cursor, next: offset, behind_max: None, outgrown: false }
     }
 
     /// Fills the queue from the client's place in the journal.
@@ -229,9 +232,11 @@ impl Client {
             }
             let end = journal.end_offset(term).unwrap_or(self.next);
             let floor = journal.floor_offset(term).unwrap_or(self.next);
-            if self.next < floor || end.saturating_sub(self.next) > LAG_BYTES_MAX {
+            let behind = end.saturating_sub(self.next);
+            if self.next < floor || self.behind_max.is_some_and(|max| behind > max) {
                 return Need::Resync;
             }
+            self.behind_max = Some(self.behind_max.unwrap_or(u64::MAX).min(behind + LAG_BYTES_MAX));
             let Some(record) = journal.next(term, &mut self.cursor) else {
                 return if self.outgrown { Need::Redraw } else { Need::Nothing };
             };
@@ -265,6 +270,7 @@ impl Client {
     pub(super) fn show(&mut self, data: Bytes, size: Size, offset: u64, cursor: Cursor) {
         self.outbox.push(Event::Screen { offset, size, data });
         (self.next, self.cursor, self.outgrown) = (offset, cursor, false);
+        self.behind_max = Some(LAG_BYTES_MAX);
     }
 
     /// Declares what a resync leaves out.
