@@ -1,7 +1,27 @@
 //! A terminal's transcript: every output byte, every resize, and checkpoints, addressed by offset.
 //!
-//! Today the transcript is the in-memory [`journal`] alone, bounded, its oldest segments dropped when it is full. [`store`] is the
-//! database on disk, which holds the manifest.
+//! ```text
+//!   lane ──► journal (memory that outlives the supervisor) ──► follower ─┐
+//!                                                                        ▼
+//!            reader ◄── tree of the terminal (store, on disk) ◄── writer: the log thread
+//!                                        ▲                           │
+//!                                        └───────── retention ◄──────┘
+//! ```
+//!
+//! What a terminal puts out is in its lane's [`journal`] first. One log thread ([`writer`]) follows all journals and turns what is
+//! there into [blocks](block) in a tree of the [`store`], a tree a terminal. A [`reader`] gives them back by offset.
+//!
+//! **Invariants.** No actor's thread waits for a disk. A journal's segment is freed once it is on disk, or declared missing.
 
+pub mod block;
 pub mod journal;
+mod key;
+pub mod reader;
+pub mod retention;
 pub mod store;
+#[cfg(test)]
+mod tests;
+mod tree;
+pub mod writer;
+
+pub use self::key::FloorReason;

@@ -1,9 +1,26 @@
 //! The database on disk. The only module that knows it is sled.
 //!
+//! ```text
+//!   Tree (a name) ──► Shared: RwLock< the open database, its trees by name > ──► files
+//!                      reopen: everything is closed and opened again, as after a crash
+//! ```
+//!
+//! A write that fails poisons the database for good: every later one fails too, also when the disk has room again. Hence [`Store::reopen`],
+//! and trees that are names rather than handles, since the files stay locked for as long as any handle lives.
+//!
 //! **Invariants.** Never used on an actor's thread: a write may take hundreds of milliseconds. What was written is on disk once
-//! [`Tree::flush`] has returned, not before.
+//! [`Store::flush`] has returned, not before; what a crash leaves of it is a beginning of it, each [`Tree::write`] whole or not at all.
+//! A panic inside the database is an error here.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    fs, io,
+    ops::RangeInclusive,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// Bytes of pages that sled may cache. Small: the manifest is a few hundred KB, and history is read once.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -29,6 +46,15 @@ pub enum StoreError {
         #[source]
         source: sled::Error,
     },
+    /// The database ran into a state that its authors thought impossible: it is damaged.
+    #[error("the store could not be {what}: it is damaged")]
+    Panicked {
+        /// What was tried.
+        what: &'static str,
+    },
+    /// It was closed, and could not be opened again yet.
+    #[error("the store is closed: it could not be opened again after it had failed")]
+    Closed,
 }
 
 fn access(what: &'static str) -> impl Fn(sled::Error) -> StoreError {
@@ -37,7 +63,19 @@ fn access(what: &'static str) -> impl Fn(sled::Error) -> StoreError {
 
 /// The database.
 #[derive(Debug, Clone)]
-pub struct Store(sled::Db);
+pub struct Store(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    open: RwLock<Option<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    db: sled::Db,
+    trees: RwLock<HashMap<String, sled::Tree>>,
+}
 
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
@@ -46,63 +84,217 @@ impl Store {
     /// Opens or creates the database in `path`.
     ///
     /// # Errors
-    /// [`StoreError::Open`].
+    /// [`StoreError::Open`], [`StoreError::Panicked`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None).mode(sled::Mode::LowSpace);
-        config.open().map(Self).map_err(|source| StoreError::Open { path: path.to_owned(), source })
+        let open = Open::at(path)?;
+        Ok(Self(Arc::new(Shared { path: path.to_owned(), open: RwLock::new(Some(open)) })))
     }
 
-    /// Opens or creates one of its trees.
+    /// Moves a database that does not open out of the way; where to.
     ///
     /// # Errors
-    /// [`StoreError::Access`].
-    pub fn tree(&self, name: &str) -> Result<Tree, StoreError> {
-        self.0.open_tree(name).map(Tree).map_err(access("opened"))
-    }
-}
-
-/// One ordered map of the database.
-#[derive(Debug, Clone)]
-pub struct Tree(sled::Tree);
-
-impl Tree {
-    /// The value at `key`.
-    ///
-    /// # Errors
-    /// [`StoreError::Access`].
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.get(key).map_err(access("read"))?.map(|value| value.to_vec()))
-    }
-
-    /// Puts and removes several at once: all of them or, after a crash, none.
-    ///
-    /// # Errors
-    /// [`StoreError::Access`].
-    pub fn write<'a>(&self, changes: impl IntoIterator<Item = (&'a [u8], Option<Vec<u8>>)>) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        for (key, value) in changes {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
+    /// What the file system says.
+    pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut aside = path.with_file_name(format!("{name}.damaged-{now}"));
+        for again in 1.. {
+            if !aside.exists() {
+                break;
             }
+            aside = path.with_file_name(format!("{name}.damaged-{now}-{again}"));
         }
-        self.0.apply_batch(batch).map_err(access("written"))
+        fs::rename(path, &aside)?;
+        Ok(aside)
     }
 
-    /// Everything whose key begins with `prefix`, in order.
+    /// Closes the database and opens it again: what was not flushed may be gone, and a failure is forgotten.
     ///
     /// # Errors
-    /// [`StoreError::Access`], at the first entry that cannot be read.
-    pub fn scan(&self, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
-        let entries = self.0.scan_prefix(prefix);
-        entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(access("read"))).collect()
+    /// As [`Store::open`]; until it succeeds everything else fails with [`StoreError::Closed`].
+    pub fn reopen(&self) -> Result<(), StoreError> {
+        let mut open = self.0.open.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = open.take() {
+            let _ = guarded("closed", move || {
+                drop(old);
+                Ok(())
+            });
+        }
+        *open = Some(Open::at(&self.0.path)?);
+        Ok(())
+    }
+
+    /// One of its trees, which comes to be when it is first written.
+    pub fn tree(&self, name: impl Into<String>) -> Tree {
+        Tree { store: self.clone(), name: name.into() }
+    }
+
+    /// The names of the trees there are.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub fn tree_names(&self) -> Result<Vec<String>, StoreError> {
+        self.with("read", |open| Ok(open.trees.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()))
+    }
+
+    /// Deletes a tree with all that is in it, if it exists.
+    ///
+    /// # Errors
+    /// [`StoreError::Access`] and the like.
+    pub fn drop_tree(&self, name: &str) -> Result<(), StoreError> {
+        self.with("changed", |open| {
+            open.trees.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+            open.db.drop_tree(name).map(|_| ()).map_err(access("changed"))
+        })
     }
 
     /// Returns once everything written is on disk.
     ///
     /// # Errors
-    /// [`StoreError::Access`].
+    /// [`StoreError::Access`] and the like.
     pub fn flush(&self) -> Result<(), StoreError> {
-        self.0.flush().map(|_| ()).map_err(access("flushed"))
+        self.with("flushed", |open| open.db.flush().map(|_| ()).map_err(access("flushed")))
     }
+
+    /// Bytes of its files, as the file system counts them.
+    pub fn disk_bytes(&self) -> u64 {
+        directory_bytes(&self.0.path)
+    }
+
+    /// Bytes that are free where it is.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.0.path)?;
+        Ok(stat.f_bavail * stat.f_frsize)
+    }
+
+    fn with<T>(&self, what: &'static str, act: impl FnOnce(&Open) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let open = self.0.open.read().unwrap_or_else(PoisonError::into_inner);
+        let open = open.as_ref().ok_or(StoreError::Closed)?;
+        guarded(what, || act(open))
+    }
+}
+
+/// A panic of the database, as an error.
+fn guarded<T>(what: &'static str, act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or(Err(StoreError::Panicked { what }))
+}
+
+fn directory_bytes(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    let bytes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => directory_bytes(&entry.path()),
+        Ok(metadata) => metadata.blocks() * 512,
+        Err(_) => 0,
+    });
+    bytes.sum()
+}
+
+impl Open {
+    fn at(path: &Path) -> Result<Self, StoreError> {
+        guarded("opened", || {
+            let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+            let failed = |source| StoreError::Open { path: path.to_owned(), source };
+            let db = config.mode(sled::Mode::LowSpace).open().map_err(failed)?;
+            let mut trees = HashMap::new();
+            for name in db.tree_names() {
+                let tree = db.open_tree(&name).map_err(failed)?;
+                trees.insert(String::from_utf8_lossy(&name).into_owned(), tree);
+            }
+            Ok(Self { db, trees: RwLock::new(trees) })
+        })
+    }
+
+    fn existing(&self, name: &str) -> Option<sled::Tree> {
+        self.trees.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn tree(&self, name: &str) -> Result<sled::Tree, sled::Error> {
+        if let Some(tree) = self.existing(name) {
+            return Ok(tree);
+        }
+        let tree = self.db.open_tree(name)?;
+        self.trees.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), tree.clone());
+        Ok(tree)
+    }
+}
+
+/// One ordered map of the database.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    store: Store,
+    name: String,
+}
+
+/// Puts and removes, done together.
+pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+impl Tree {
+    /// The value at `key`.
+    ///
+    /// # Errors
+    /// [`StoreError::Access`] and the like.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(None, |tree| Ok(tree.get(key)?.map(|value| value.to_vec())))
+    }
+
+    /// Puts and removes several at once: all of them or, after a crash, none.
+    ///
+    /// # Errors
+    /// [`StoreError::Access`] and the like.
+    pub fn write(&self, changes: Changes) -> Result<(), StoreError> {
+        self.store.with("written", |open| {
+            let mut batch = sled::Batch::default();
+            for (key, value) in changes {
+                match value {
+                    Some(value) => batch.insert(key, value),
+                    None => batch.remove(key),
+                }
+            }
+            open.tree(&self.name).and_then(|tree| tree.apply_batch(batch)).map_err(access("written"))
+        })
+    }
+
+    /// Everything whose key begins with `prefix`, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Access`] and the like, at the first entry that cannot be read.
+    pub fn scan(&self, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
+        self.read(Vec::new(), |tree| tree.scan_prefix(prefix).map(|entry| entry.map(owned)).collect())
+    }
+
+    /// At most `max` entries from one key to another, in order.
+    ///
+    /// # Errors
+    /// As [`Tree::scan`].
+    pub fn range(&self, keys: RangeInclusive<&[u8]>, max: usize) -> Result<Vec<Entry>, StoreError> {
+        self.read(Vec::new(), |tree| tree.range(keys).take(max).map(|entry| entry.map(owned)).collect())
+    }
+
+    /// At most `max` entries from one key to another, the last first.
+    ///
+    /// # Errors
+    /// As [`Tree::scan`].
+    pub fn range_back(&self, keys: RangeInclusive<&[u8]>, max: usize) -> Result<Vec<Entry>, StoreError> {
+        self.read(Vec::new(), |tree| tree.range(keys).rev().take(max).map(|entry| entry.map(owned)).collect())
+    }
+
+    /// Returns once everything written, here and elsewhere in the database, is on disk.
+    ///
+    /// # Errors
+    /// As [`Store::flush`].
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.store.flush()
+    }
+
+    fn read<T>(&self, absent: T, act: impl FnOnce(&sled::Tree) -> Result<T, sled::Error>) -> Result<T, StoreError> {
+        self.store.with("read", |open| match open.existing(&self.name) {
+            Some(tree) => act(&tree).map_err(access("read")),
+            None => Ok(absent),
+        })
+    }
+}
+
+fn owned((key, value): (sled::IVec, sled::IVec)) -> Entry {
+    (key.to_vec(), value.to_vec())
 }

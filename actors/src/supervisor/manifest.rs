@@ -108,13 +108,13 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError::Store`], [`ManifestError::Format`].
     pub fn open(store: &Store) -> Result<Self, ManifestError> {
-        let tree = store.tree(TREE)?;
+        let tree = store.tree(TREE);
         let format = tree.get(FORMAT_KEY)?.map(|bytes| number(&bytes));
         match format {
             Some(FORMAT) => {}
             Some(found) => return Err(ManifestError::Format { found }),
             None => {
-                tree.write([(FORMAT_KEY, Some(FORMAT.to_be_bytes().to_vec()))])?;
+                tree.write(vec![(FORMAT_KEY.to_vec(), Some(FORMAT.to_be_bytes().to_vec()))])?;
                 tree.flush()?;
             }
         }
@@ -150,8 +150,8 @@ impl Manifest {
     pub fn put(&self, record: &Record) -> Result<(), ManifestError> {
         let value = rmp_serde::to_vec_named(record).expect("a record holds nothing that msgpack cannot");
         let next = self.next_id()?.0.max(record.id.0 + 1);
-        let key = key(record.id);
-        self.tree.write([(&key[..], Some(value)), (NEXT_ID_KEY, Some(next.to_be_bytes().to_vec()))])?;
+        let next = (NEXT_ID_KEY.to_vec(), Some(next.to_be_bytes().to_vec()));
+        self.tree.write(vec![(key(record.id), Some(value)), next])?;
         Ok(self.tree.flush()?)
     }
 
@@ -160,7 +160,7 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError::Store`].
     pub fn delete(&self, id: TermId) -> Result<(), ManifestError> {
-        self.tree.write([(&key(id)[..], None)])?;
+        self.tree.write(vec![(key(id), None)])?;
         Ok(self.tree.flush()?)
     }
 }
@@ -215,9 +215,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let manifest = Manifest::open(&store).unwrap();
-        manifest.tree.write([(&key(TermId(5))[..], Some(vec![0xc1]))]).unwrap();
+        manifest.tree.write(vec![(key(TermId(5)), Some(vec![0xc1]))]).unwrap();
         assert!(matches!(manifest.load(), Err(ManifestError::Record { key, .. }) if key == "term/0000000005"));
-        manifest.tree.write([(FORMAT_KEY, Some(2u32.to_be_bytes().to_vec()))]).unwrap();
+        manifest.tree.write(vec![(FORMAT_KEY.to_vec(), Some(2u32.to_be_bytes().to_vec()))]).unwrap();
         assert!(matches!(Manifest::open(&store), Err(ManifestError::Format { found: 2 })));
     }
 }

@@ -84,6 +84,7 @@ const FLOOR: usize = 16;
 const INTENT_POS: usize = 24;
 const INTENT_OFFSET: usize = 32;
 const INTENT_WHOSE: usize = 40;
+const ID: usize = 48;
 
 impl Control {
     pub(super) fn map(file: impl AsFd) -> io::Result<Self> {
@@ -115,6 +116,11 @@ impl Control {
     pub(super) fn intent_whose(&self) -> &AtomicU64 {
         self.0.word64(INTENT_WHOSE)
     }
+
+    /// Chosen at random when the journal is made: what is on disk says by it which journal a position is in.
+    pub(super) fn id(&self) -> &AtomicU64 {
+        self.0.word64(ID)
+    }
 }
 
 /// One mapped segment.
@@ -129,12 +135,23 @@ impl Segment {
         Ok(Self { start, map: Mapping::new(file.as_fd(), start, SEGMENT_BYTES)? })
     }
 
+    /// Position of its first byte.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
     pub(super) fn bytes(&self, pos: u64, len: usize) -> &[u8] {
         self.map.bytes((pos - self.start) as usize, len)
     }
 
     pub(super) fn header(&self, pos: u64) -> &[u8; HEADER_BYTES as usize] {
         self.bytes(pos, HEADER_BYTES as usize).try_into().expect("the length asked for")
+    }
+
+    /// As [`Segment::header`], for one that another thread may be committing: `None` until it is committed.
+    pub(super) fn committed_header(&self, pos: u64) -> Option<&[u8; HEADER_BYTES as usize]> {
+        let word = self.map.word32((pos - self.start) as usize).load(Ordering::Acquire);
+        (word != 0).then(|| self.header(pos))
     }
 
     /// Stores a header at `pos`, its commit word last, which makes the record be there.

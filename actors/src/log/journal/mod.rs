@@ -40,27 +40,36 @@
 //! Where the kernel will not splice from a PTY, [`DataPath::Copy`] reads and writes instead; a kill between the two loses
 //! what was read. It is never chosen silently.
 //!
-//! **Invariants.** Used by one thread. Bounded by `bytes_max`: the oldest segment is dropped once no terminal's screen is rebuilt
-//! from it; terminals that hold it back are asked for a checkpoint, and if they cannot give one in time reading pauses.
+//! **Invariants.** Used by one thread, but for the [`Follower`], by which the log thread reads what is committed. Bounded by
+//! `bytes_max`: the oldest segment is dropped once it is on disk and no terminal's screen is rebuilt from it (`room`); terminals that
+//! hold it back are asked for a checkpoint, and if they cannot give one in time reading pauses.
 
+mod follower;
 mod layout;
 mod mapping;
+mod progress;
+mod recover;
+mod room;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     io,
     os::fd::{BorrowedFd, OwnedFd},
-    sync::atomic::Ordering,
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{Arc, atomic::Ordering},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::{
-    fs::{FallocateFlags, MemfdFlags, SealFlags},
+    fs::{MemfdFlags, SealFlags},
     io::Errno,
     pipe::SpliceFlags,
 };
 
-pub use self::layout::{Kind, RECORD_MAX};
+pub use self::{
+    follower::{Entry, Follower, Missing},
+    layout::{Kind, RECORD_MAX},
+    progress::{Bell, Progress},
+};
 use self::{
     layout::{CONTROL_BYTES, Found, HEADER_BYTES, Header, SEGMENT_BYTES, place, segment_of, segment_start},
     mapping::{Control, Segment},
@@ -208,6 +217,14 @@ struct TermIndex {
     shape: Option<u64>,
     /// In each segment that has any: (position, offset) of the terminal's first record there.
     firsts: VecDeque<(u64, u64)>,
+    /// It has ended, and its log has, or will have, everything before this position.
+    retired: Option<u64>,
+}
+
+impl TermIndex {
+    fn new(end_offset: u64, base: u64) -> Self {
+        Self { end_offset, base, partial: None, shape: None, firsts: VecDeque::new(), retired: None }
+    }
 }
 
 /// See the module's head.
@@ -228,6 +245,9 @@ pub struct Journal {
     pipe_slots: usize,
     /// A turn whose bytes could not all be stored: (terminal, place, bytes stored so far).
     unsettled: Option<(TermId, u64, usize)>,
+    /// How far the log thread is, if there is one, and since when it has been getting nowhere while room was wanted.
+    progress: Option<Arc<Progress>>,
+    stalled_since: Option<Instant>,
     scratch: Vec<u8>,
 }
 
@@ -258,6 +278,8 @@ impl Journal {
             path,
             pipe_slots,
             unsettled: None,
+            progress: None,
+            stalled_since: None,
             scratch: match path {
                 DataPath::Splice => Vec::new(),
                 DataPath::Copy => vec![0; RECORD_MAX],
@@ -317,13 +339,7 @@ impl Journal {
     /// Nothing is stored until its first record.
     pub fn begin(&mut self, term: TermId, offset: u64) {
         let base = place(self.end);
-        self.terms.entry(term).or_insert(TermIndex {
-            end_offset: offset,
-            base,
-            partial: None,
-            shape: None,
-            firsts: VecDeque::new(),
-        });
+        self.terms.entry(term).or_insert_with(|| TermIndex::new(offset, base));
     }
 
     /// Drops a terminal: its records no longer hold a segment back. Their space goes with their segments.
@@ -568,6 +584,7 @@ impl Journal {
         };
         segment.commit(at, &header);
         self.note(at, &header);
+        self.stir();
     }
 
     /// All four steps in their unsafe form, for kernels that do not splice from a PTY.
@@ -607,13 +624,7 @@ impl Journal {
     /// Takes a committed record into the index.
     fn note(&mut self, at: u64, header: &Header) {
         self.end = at + HEADER_BYTES + u64::from(header.len);
-        let index = self.terms.entry(header.term).or_insert_with(|| TermIndex {
-            end_offset: header.offset,
-            base: at,
-            partial: None,
-            shape: None,
-            firsts: VecDeque::new(),
-        });
+        let index = self.terms.entry(header.term).or_insert_with(|| TermIndex::new(header.offset, at));
         if matches!(header.kind, Kind::Resize | Kind::Checkpoint | Kind::CheckpointFirst) {
             index.shape = Some(at);
         }
@@ -649,138 +660,16 @@ impl Journal {
     }
 }
 
-/// Room.
-impl Journal {
-    /// Drops the oldest segments once an eighth of the room is left; refuses when none can go and none is left.
-    fn make_room(&mut self) -> Result<(), JournalError> {
-        if self.needs(self.bytes_max - self.bytes_max / 8) {
-            self.drop_oldest(self.bytes_max - self.bytes_max / 8);
-            if self.needs(self.bytes_max) {
-                return Err(JournalError::Full);
-            }
-        }
-        Ok(())
-    }
-
-    fn make_room_for_control(&mut self) -> Result<(), JournalError> {
-        if self.needs(self.bytes_max + CONTROL_SLACK) { Err(JournalError::Full) } else { Ok(()) }
-    }
-
-    fn needs(&self, limit: u64) -> bool {
-        self.live_bytes() + RECORD_MAX as u64 > limit
-    }
-
-    fn drop_oldest(&mut self, limit: u64) {
-        while self.asked.is_empty() && self.needs(limit) && self.segments.len() > 1 {
-            let next = segment_start(self.first_segment + 1);
-            let blockers = self.terms.iter().filter(|(_, index)| index.base < next && !index.firsts.is_empty());
-            let blockers: Vec<TermId> = blockers.map(|(term, _)| *term).collect();
-            if !blockers.is_empty() {
-                self.wanted.extend(&blockers);
-                self.asked.extend(blockers);
-                return;
-            }
-            self.control.floor().store(next, Ordering::Release);
-            self.punch_below_floor();
-            self.segments.pop_front();
-            self.first_segment += 1;
-            for index in self.terms.values_mut() {
-                while index.firsts.front().is_some_and(|first| first.0 < next) {
-                    index.firsts.pop_front();
-                }
-            }
-        }
-    }
-
-    /// Gives the pages below the floor back. A failure costs memory, not bytes, and is tried again with the next segment.
-    fn punch_below_floor(&self) {
-        let floor = self.control.floor().load(Ordering::Acquire);
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        let below = floor - CONTROL_BYTES;
-        if below > 0
-            && let Err(errno) = rustix::fs::fallocate(&self.fds.file, flags, CONTROL_BYTES, below)
-        {
-            tracing::warn!(%errno, "journal: pages of dropped segments could not be freed");
-        }
-    }
-}
-
-/// Recovery.
-impl Journal {
-    fn recover(&mut self) -> Result<Recovery, JournalError> {
-        let size = rustix::fs::fstat(&self.fds.file).map_err(io_error("asking its size"))?.st_size as u64;
-        self.punch_below_floor();
-        let mut recovery = Recovery::default();
-        loop {
-            let at = place(self.end);
-            if size <= at + HEADER_BYTES {
-                break;
-            }
-            self.map_segment(segment_of(at))?;
-            let position = (segment_of(at) - self.first_segment) as usize;
-            match Header::decode(self.segments[position].header(at)) {
-                Found::Record(header) if at + HEADER_BYTES + u64::from(header.len) <= size => self.note(at, &header),
-                Found::Uncommitted => self.recover_tail(at, size, &mut recovery)?,
-                Found::Record(_) | Found::Damaged => return Err(JournalError::Damaged { pos: at }),
-            }
-        }
-        self.map_segment(segment_of(place(self.end)))?;
-        self.recover_pipe(&mut recovery)?;
-        Ok(recovery)
-    }
-
-    fn intent(&self) -> (u64, TermId, Option<Kind>) {
-        let whose = self.control.intent_whose().load(Ordering::Acquire);
-        (self.control.intent_pos().load(Ordering::Acquire), TermId(whose as u32), Kind::from_code((whose >> 32) as u32))
-    }
-
-    /// The file ends in bytes without a header: they are the intent's.
-    fn recover_tail(&mut self, at: u64, size: u64, recovery: &mut Recovery) -> Result<(), JournalError> {
-        let tail = size - at - HEADER_BYTES;
-        let (pos, term, kind) = self.intent();
-        let (Some(kind), true) = (kind, pos == at && tail <= RECORD_MAX as u64) else {
-            return Err(JournalError::Damaged { pos: at });
-        };
-        if kind == Kind::Output {
-            self.begin_from_intent(term);
-            self.commit(at, term, Kind::Output, tail as usize);
-            recovery.tail_bytes = tail;
-        } else {
-            self.begin_from_intent(term);
-            self.commit(at, term, Kind::Void, tail as usize);
-            recovery.voided = true;
-        }
-        Ok(())
-    }
-
-    /// A full pipe is the intent's.
-    fn recover_pipe(&mut self, recovery: &mut Recovery) -> Result<(), JournalError> {
-        loop {
-            let waiting = rustix::io::ioctl_fionread(&self.fds.reader).map_err(io_error("asking what the pipe holds"))?;
-            if waiting == 0 {
-                return Ok(());
-            }
-            let (_, term, kind) = self.intent();
-            if kind != Some(Kind::Output) {
-                return Err(JournalError::Damaged { pos: self.end });
-            }
-            self.begin_from_intent(term);
-            let at = self.declare(term, Kind::Output)?;
-            self.unsettled = Some((term, at, 0));
-            self.settle()?;
-            recovery.pipe_bytes += waiting;
-        }
-    }
-
-    /// A terminal whose first bytes were cut has no record to count its offset from: the intent has it.
-    fn begin_from_intent(&mut self, term: TermId) {
-        let offset = self.control.intent_offset().load(Ordering::Acquire);
-        self.begin(term, offset);
-    }
-}
-
 /// Writes a new journal's control page, or checks an old one's.
 fn initialise(control: &Control) -> Result<(), JournalError> {
+    check_magic(control)?;
+    if control.id().load(Ordering::Acquire) == 0 {
+        control.id().store(now_ns() | 1, Ordering::Release);
+    }
+    Ok(())
+}
+
+fn check_magic(control: &Control) -> Result<(), JournalError> {
     match control.magic().load(Ordering::Acquire) {
         0 => {
             control.version().store(VERSION, Ordering::Release);

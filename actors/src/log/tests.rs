@@ -1,0 +1,268 @@
+//! The log against a simple model: random output, sizes, checkpoints, passes, crashes, faults and removals, and then every range read.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use proptest::prelude::*;
+
+use super::{
+    journal::{BYTES_MIN, Bell, DataPath, Journal, JournalFds, Kind, RECORD_MAX},
+    reader::{Page, Piece, Reader},
+    retention::Limits,
+    store::Store,
+    writer::{Settings, Writer},
+};
+use crate::{Size, TermId, mirror};
+
+const UNLIMITED: Limits = Limits { term_bytes_max: 1 << 40, age_max: Duration::from_secs(1 << 30), total_bytes_max: 1 << 40 };
+const TERMS: u32 = 3;
+
+/// What a terminal has put out, and its sizes, by offset.
+#[derive(Debug, Default, Clone)]
+struct Model {
+    output: Vec<u8>,
+    sizes: Vec<(u64, Size)>,
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    generation: u32,
+    fds: JournalFds,
+    journal: Journal,
+    writer: Writer,
+    store: Store,
+    sources: BTreeMap<TermId, (OwnedFd, OwnedFd)>,
+    models: BTreeMap<TermId, Model>,
+}
+
+fn duplicate(fds: &JournalFds) -> JournalFds {
+    let dup = |fd: &OwnedFd| fd.try_clone().unwrap();
+    JournalFds { file: dup(&fds.file), reader: dup(&fds.reader), writer: dup(&fds.writer) }
+}
+
+fn writer(store: &Store, limits: Limits) -> Writer {
+    let (_, queue) = mpsc::channel();
+    let bell = Arc::new(Bell::new(thread::current()));
+    let settings = Settings { sync: Duration::ZERO, limits };
+    Writer::new(store.clone(), settings, queue, bell, Arc::default())
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("0")).unwrap();
+        let fds = JournalFds::create().unwrap();
+        let (mut journal, _) = Journal::open(duplicate(&fds), BYTES_MIN, DataPath::Splice).unwrap();
+        let mut writer = writer(&store, UNLIMITED);
+        writer.lanes.push(journal.follow(Arc::new(Bell::new(thread::current()))).unwrap());
+        let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        let sources = (0..TERMS).map(|id| (TermId(id), pipe())).collect();
+        Self { dir, generation: 0, fds, journal, writer, store, sources, models: BTreeMap::new() }
+    }
+
+    fn output(&mut self, id: TermId, bytes: &[u8]) {
+        for chunk in bytes.chunks(32 << 10) {
+            rustix::io::write(&self.sources[&id].1, chunk).unwrap();
+            while self.journal.ingest(id, self.sources[&id].0.as_fd(), RECORD_MAX).is_err() {
+                // Full: whoever holds the oldest segment back gives a checkpoint, and the log takes what there is.
+                self.journal.take_wanted().into_iter().for_each(|id| self.checkpoint(id));
+                self.writer.pass_or_fail();
+            }
+            self.models.entry(id).or_default().output.extend_from_slice(chunk);
+        }
+    }
+
+    fn resize(&mut self, id: TermId, cols: u16) {
+        let size = Size::new(cols.into(), 24).unwrap();
+        if self.journal.append(id, Kind::Resize, &mirror::encode_size(size)).is_ok() {
+            let model = self.models.entry(id).or_default();
+            model.sizes.push((model.output.len() as u64, size));
+        }
+    }
+
+    /// A checkpoint says in its bytes where it was taken.
+    fn checkpoint(&mut self, id: TermId) {
+        let at = self.models.entry(id).or_default().output.len() as u64;
+        let mut bytes = mirror::encode_size(Size::DEFAULT).to_vec();
+        bytes.extend(at.to_le_bytes().repeat(1 + at as usize % 4000));
+        self.journal.checkpoint(id, &bytes).unwrap();
+    }
+
+    /// The supervisor is killed: what the database has not given to the kernel is gone.
+    fn crash(&mut self) {
+        let limits = self.writer.settings.limits;
+        let from = self.dir.path().join(self.generation.to_string());
+        self.generation += 1;
+        let to = self.dir.path().join(self.generation.to_string());
+        copy(&from, &to);
+        self.store = Store::open(&to).unwrap();
+        let (journal, _) = Journal::open(duplicate(&self.fds), BYTES_MIN, DataPath::Splice).unwrap();
+        self.journal = journal;
+        self.writer = writer(&self.store, limits);
+        self.writer.take_stock(&(0..TERMS).map(TermId).collect::<BTreeSet<_>>()).unwrap();
+        self.writer.lanes.push(self.journal.follow(Arc::new(Bell::new(thread::current()))).unwrap());
+    }
+
+    /// A page of the log, gone on with from the journal where the disk has not got to yet, as readers do.
+    fn page(&self, id: TermId, from: u64, max: usize) -> (Vec<Piece>, u64) {
+        let page = Reader::new(&self.store, id).page(from, u64::MAX, max).unwrap();
+        if let Some(Page { pieces, next, .. }) = page
+            && next > from
+        {
+            return (pieces, next);
+        }
+        let mut data = Vec::new();
+        let offset = self.journal.read_output(id, from, max, &mut data);
+        let end = offset + data.len() as u64;
+        (vec![Piece::Output { offset, time_ns: 0, data: data.into() }], end)
+    }
+
+    /// Reads everything from `from` on in pages, and checks each byte against what was put out; returns the bytes that were missing.
+    fn check(&self, id: TermId, from: u64, max: usize) -> u64 {
+        let model = &self.models[&id];
+        let (mut next, mut missing) = (from, 0);
+        while next < model.output.len() as u64 {
+            let (pieces, after) = self.page(id, next, max);
+            assert!(after > next, "a page at {next} of {} does not get on", model.output.len());
+            for piece in pieces {
+                match piece {
+                    Piece::Output { offset, data, .. } => {
+                        assert_eq!(offset, next, "output begins where the last piece ended");
+                        assert!(data[..] == model.output[offset as usize..][..data.len()], "the bytes at {offset} are others");
+                        next += data.len() as u64;
+                    }
+                    Piece::Gap { from, to, .. } => {
+                        assert_eq!(from, next);
+                        missing += to - from;
+                        next = to;
+                    }
+                    Piece::Resize { offset, size, .. } => {
+                        assert_eq!(offset, next, "a resize stands where it took effect");
+                        assert!(model.sizes.contains(&(offset, size)));
+                    }
+                }
+            }
+            assert_eq!(next, after);
+        }
+        missing
+    }
+
+    fn sizes_on_disk(&self, id: TermId) -> Vec<(u64, Size)> {
+        let Some(page) = Reader::new(&self.store, id).page(0, u64::MAX, usize::MAX).unwrap() else { return Vec::new() };
+        let size = |piece| match piece {
+            Piece::Resize { offset, size, .. } => Some((offset, size)),
+            Piece::Output { .. } | Piece::Gap { .. } => None,
+        };
+        page.pieces.into_iter().filter_map(size).collect()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.metadata().unwrap().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            _ = fs::copy(entry.path(), target).unwrap()
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Output(u32, usize, u8),
+    Trickle(u32, usize),
+    Resize(u32, u16),
+    Checkpoint(u32),
+    Pass,
+    Crash,
+    Evict(u64),
+    Read(u32, prop::sample::Index, usize),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let term = || 0..TERMS;
+    prop_oneof![
+        4 => (term(), 1usize..200_000, any::<u8>()).prop_map(|(term, len, kind)| Act::Output(term, len, kind)),
+        3 => (term(), 1usize..40).prop_map(|(term, passes)| Act::Trickle(term, passes)),
+        2 => (term(), 10u16..200).prop_map(|(term, cols)| Act::Resize(term, cols)),
+        2 => term().prop_map(Act::Checkpoint),
+        3 => Just(Act::Pass),
+        1 => Just(Act::Crash),
+        1 => (1000u64..50_000).prop_map(Act::Evict),
+        3 => (term(), any::<prop::sample::Index>(), 1usize..100_000).prop_map(|(term, at, max)| Act::Read(term, at, max)),
+    ]
+}
+
+/// Text that compresses, or noise that does not.
+fn bytes(len: usize, kind: u8) -> Vec<u8> {
+    let mut state = u64::from(kind) + 1;
+    let noise = move |_| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as u8
+    };
+    if kind < 60 {
+        (0..len).map(noise).collect()
+    } else {
+        (0..len).map(|i| b"a line of a log, number \r\n"[i * usize::from(kind) % 26]).collect()
+    }
+}
+
+fn cases() -> u32 {
+    if std::env::var_os("KAVAL_SOAK").is_some() { 2000 } else { 60 }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_every_range_reads_as_it_was_put_out(acts in prop::collection::vec(act(), 1..40)) {
+        let mut world = World::new();
+        let mut evicted = false;
+        for act in acts {
+            match act {
+                Act::Output(id, len, kind) => world.output(TermId(id), &bytes(len, kind)),
+                Act::Trickle(id, passes) => for pass in 0..passes {
+                    world.output(TermId(id), format!("tick {pass}\r\n").as_bytes());
+                    world.writer.pass_or_fail();
+                },
+                Act::Resize(id, cols) => world.resize(TermId(id), cols),
+                Act::Checkpoint(id) => if world.models.contains_key(&TermId(id)) { world.checkpoint(TermId(id)) },
+                Act::Pass => world.writer.pass_or_fail(),
+                Act::Crash => world.crash(),
+                Act::Evict(term_bytes_max) => {
+                    evicted = true;
+                    world.writer.settings.limits = Limits { term_bytes_max, ..UNLIMITED };
+                    world.writer.pass_or_fail();
+                    world.writer.settings.limits = UNLIMITED;
+                }
+                Act::Read(id, at, max) => if let Some(model) = world.models.get(&TermId(id)) {
+                    let from = at.index(model.output.len() + 1) as u64;
+                    let missing = world.check(TermId(id), from, max);
+                    prop_assert!(evicted || missing == 0, "{missing} bytes are missing");
+                },
+            }
+            prop_assert!(world.writer.fault.is_none(), "{:?}", world.writer.fault);
+        }
+        world.writer.pass_or_fail();
+        for (id, model) in &world.models {
+            let missing = world.check(*id, 0, 50_000);
+            prop_assert!(evicted || missing == 0, "{missing} bytes are missing");
+            if !evicted {
+                prop_assert_eq!(&world.sizes_on_disk(*id), &model.sizes);
+            }
+            if let Some(checkpoint) = Reader::new(&world.store, *id).checkpoint(u64::MAX - 1).unwrap() {
+                prop_assert_eq!(&checkpoint.data[4..12], &checkpoint.offset.to_le_bytes());
+            }
+        }
+    }
+}

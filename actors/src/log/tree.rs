@@ -1,0 +1,396 @@
+//! One terminal's log, as the log thread writes it: what the journal brought, turned into blocks and control records.
+//!
+//! ```text
+//!   take(entry, payload)* ──► pending block, pending changes ──► commit: one write, together with the standing
+//!                                                    ▲
+//!                          small blocks at the end are merged with it, so that a trickle does not leave one block a second
+//! ```
+//!
+//! **Invariants.** Output from `floor` to `end` is in blocks, or in declared gaps, each byte once. An entry is taken once, however often it
+//! is offered: the standing says how far the journal was read. Nothing of a `TermLog` matters but what is written: it is
+//! rebuilt from the standing at any time.
+
+use super::{
+    block::{self, Block, RAW_BYTES_MAX},
+    journal::{Entry, Kind},
+    key::{Control, FloorReason, Key, STANDING, Standing},
+    store::{Changes, Store, StoreError, Tree},
+};
+use crate::TermId;
+
+/// Bytes of a checkpoint's part.
+const CHECKPOINT_PART_BYTES: usize = 8 << 10;
+/// Control records at one offset beyond which older ones of the same offset may be read in any order; nothing puts out that many.
+const ORDINALS_MAX: u32 = u32::MAX - 1;
+/// Blocks of one size class that are merged into one. A byte is rewritten at most once a class, so at most three times.
+const MERGE_BLOCKS: usize = 8;
+/// A block below this is in the class: three classes, each eight times the one before.
+const CLASS_BYTES: [usize; 3] = [RAW_BYTES_MAX / 128, RAW_BYTES_MAX / 16, RAW_BYTES_MAX / 2];
+
+/// The name of a terminal's tree.
+pub(super) fn name(id: TermId) -> String {
+    format!("log/{:010}", id.0)
+}
+
+/// Whose tree has that name, if any's.
+pub(super) fn owner(name: &str) -> Option<TermId> {
+    name.strip_prefix("log/")?.parse().ok().map(TermId)
+}
+
+/// A stored block, without its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stored {
+    offset: u64,
+    raw_len: usize,
+    /// Bytes of key and value.
+    bytes: usize,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct TermLog {
+    tree: Tree,
+    standing: Standing,
+    /// The blocks behind the last large one, the newest last: those that may be merged.
+    tail: Vec<Stored>,
+    pending: Block,
+    changes: Changes,
+    parts: Option<Vec<u8>>,
+    dirty: bool,
+    /// Output that was sealed, and that was found missing, since the last commit.
+    sealed_bytes: u64,
+    gap_bytes: u64,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Committed {
+    /// Output bytes that are now in the tree and were not.
+    pub(super) logged: u64,
+    /// Output bytes that turned out to be missing.
+    pub(super) gap: u64,
+}
+
+impl TermLog {
+    /// Opens a terminal's log, or begins one.
+    pub(super) fn open(store: &Store, id: TermId) -> Result<Self, StoreError> {
+        let tree = store.tree(name(id));
+        let standing = tree.get(STANDING)?.and_then(|bytes| rmp_serde::from_slice(&bytes).ok()).unwrap_or_default();
+        let mut log = Self {
+            tree,
+            standing,
+            tail: Vec::new(),
+            pending: Block::default(),
+            changes: Vec::new(),
+            parts: None,
+            dirty: false,
+            sealed_bytes: 0,
+            gap_bytes: 0,
+        };
+        log.tail = log.load_tail()?;
+        Ok(log)
+    }
+
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    fn load_tail(&self) -> Result<Vec<Stored>, StoreError> {
+        let mut tail = Vec::new();
+        for (key, value) in self.tree.range_back(b"b".as_slice()..=b"c".as_slice(), MERGE_BLOCKS)? {
+            let (Some(Key::Block(offset)), Some((raw_len, _))) = (Key::decode(&key), block::peek(&value)) else { break };
+            tail.insert(0, Stored { offset, raw_len, bytes: key.len() + value.len() });
+        }
+        Ok(tail)
+    }
+
+    /// Whether an entry of that journal has been taken before.
+    pub(super) fn has(&self, journal: u64, entry: &Entry) -> bool {
+        self.standing.journal == journal && entry.position < self.standing.position
+    }
+
+    /// Takes an entry with its payload: the next one of this terminal that it does not [have](TermLog::has).
+    pub(super) fn take(&mut self, journal: u64, entry: &Entry, payload: &[u8]) {
+        match entry.kind {
+            Kind::Output => self.output(entry, payload),
+            Kind::Resize => {
+                self.reach(entry.offset);
+                let key = |ordinal| Key::Resize(entry.offset, ordinal);
+                self.control(entry.offset, key, Control::encode(entry.time_ns, payload));
+                self.standing.checkpoint_at = None;
+            }
+            Kind::Checkpoint => self.checkpoint(entry, payload.to_vec()),
+            Kind::CheckpointFirst => self.parts = Some(payload.to_vec()),
+            Kind::CheckpointMore => self.parts.iter_mut().for_each(|parts| parts.extend_from_slice(payload)),
+            Kind::CheckpointLast => {
+                if let Some(mut parts) = self.parts.take() {
+                    parts.extend_from_slice(payload);
+                    self.checkpoint(entry, parts);
+                }
+            }
+            Kind::Void => {}
+        }
+        self.standing.journal = journal;
+        self.standing.position = entry.position + 1;
+        self.dirty = true;
+    }
+
+    fn output(&mut self, entry: &Entry, payload: &[u8]) {
+        self.reach(entry.offset);
+        // The same output under another position: the journal was lost and its bytes came again from elsewhere.
+        let known = self.end().saturating_sub(entry.offset).min(payload.len() as u64) as usize;
+        let mut rest = &payload[known..];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(RAW_BYTES_MAX - self.pending.raw.len()));
+            self.pending.push(now, entry.time_ns);
+            if self.pending.raw.len() == RAW_BYTES_MAX {
+                self.seal();
+            }
+            rest = later;
+        }
+        self.standing.checkpoint_at = None;
+    }
+
+    /// Offset after the last byte that was taken.
+    pub(super) fn end(&self) -> u64 {
+        self.standing.end + self.pending.raw.len() as u64
+    }
+
+    /// Declares what is missing before `offset`.
+    fn reach(&mut self, offset: u64) {
+        if offset <= self.end() {
+            return;
+        }
+        self.seal();
+        let from = self.standing.end;
+        if self.standing.bytes == 0 {
+            (self.standing.floor, self.standing.floor_reason) = (offset, FloorReason::Fault);
+        }
+        self.gap_bytes += offset - from;
+        self.standing.end = offset;
+        self.standing.checkpoint_at = None;
+        self.dirty = true;
+    }
+
+    fn checkpoint(&mut self, entry: &Entry, whole: Vec<u8>) {
+        self.reach(entry.offset);
+        if self.standing.checkpoint_at == Some(entry.offset) {
+            return;
+        }
+        let compressed = zstd::bulk::compress(&whole, 1).unwrap_or(whole);
+        let parts = compressed.chunks(CHECKPOINT_PART_BYTES).count() as u16;
+        for (part, chunk) in compressed.chunks(CHECKPOINT_PART_BYTES).enumerate() {
+            let head = [part as u16, parts].map(u16::to_le_bytes).concat();
+            let value = Control::encode(entry.time_ns, &[&head, chunk].concat());
+            self.control(entry.offset, |ordinal| Key::Checkpoint(entry.offset, ordinal), value);
+        }
+        self.standing.checkpoint_at = Some(entry.offset);
+    }
+
+    fn control(&mut self, offset: u64, key: impl FnOnce(u32) -> Key, value: Vec<u8>) {
+        if self.standing.control_at != offset {
+            (self.standing.control_at, self.standing.ordinals) = (offset, 0);
+        }
+        let ordinal = self.standing.ordinals;
+        self.standing.ordinals = (ordinal + 1).min(ORDINALS_MAX);
+        self.put(key(ordinal).encode(), value);
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.standing.bytes += (key.len() + value.len()) as u64;
+        self.changes.push((key, Some(value)));
+        self.dirty = true;
+    }
+
+    /// Turns pending output into blocks.
+    fn seal(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.raw.is_empty() {
+            return;
+        }
+        if self.standing.oldest_ns == 0 {
+            self.standing.oldest_ns = pending.first_ns().max(1);
+        }
+        self.sealed_bytes += pending.raw.len() as u64;
+        for (raw_len, value) in pending.encode_parts() {
+            let key = Key::Block(self.standing.end).encode();
+            self.tail.push(Stored { offset: self.standing.end, raw_len, bytes: key.len() + value.len() });
+            self.put(key, value);
+            self.standing.end += raw_len as u64;
+        }
+        let large = self.tail.iter().rposition(|stored| stored.raw_len >= CLASS_BYTES[2]);
+        self.tail.drain(..large.map_or(0, |last| last + 1));
+    }
+
+    /// Writes what was taken; on disk after the next flush.
+    pub(super) fn commit(&mut self) -> Result<Committed, StoreError> {
+        if !self.dirty {
+            return Ok(Committed::default());
+        }
+        let logged = self.sealed_bytes + self.pending.raw.len() as u64;
+        self.seal();
+        self.merge()?;
+        self.write()?;
+        self.sealed_bytes = 0;
+        Ok(Committed { logged, gap: std::mem::take(&mut self.gap_bytes) })
+    }
+
+    fn write(&mut self) -> Result<(), StoreError> {
+        let standing = rmp_serde::to_vec(&self.standing).expect("numbers serialise");
+        let mut changes = std::mem::take(&mut self.changes);
+        changes.push((STANDING.to_vec(), Some(standing)));
+        self.tree.write(changes)?;
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Merges the small blocks at the end, class by class.
+    fn merge(&mut self) -> Result<(), StoreError> {
+        for class in CLASS_BYTES {
+            let run = mergeable(&self.tail, class);
+            if run >= MERGE_BLOCKS {
+                self.merge_last(run)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_last(&mut self, count: usize) -> Result<(), StoreError> {
+        let run = self.tail.split_off(self.tail.len() - count);
+        let mut merged = Block::default();
+        for stored in &run {
+            let Some(block) = self.block_at(stored.offset)? else {
+                // It cannot be read: it is left as it is, and nothing before it is merged with what comes after.
+                self.tail.clear();
+                return Ok(());
+            };
+            merged.append(&block);
+        }
+        for stored in &run {
+            let key = Key::Block(stored.offset).encode();
+            self.standing.bytes -= stored.bytes as u64;
+            self.changes.retain(|(changed, _)| *changed != key);
+            self.changes.push((key, None));
+        }
+        let mut offset = run[0].offset;
+        for (raw_len, value) in merged.encode_parts() {
+            let key = Key::Block(offset).encode();
+            self.changes.retain(|(changed, _)| *changed != key);
+            self.tail.push(Stored { offset, raw_len, bytes: key.len() + value.len() });
+            self.put(key, value);
+            offset += raw_len as u64;
+        }
+        Ok(())
+    }
+
+    /// A block, be it written or only about to be.
+    fn block_at(&self, offset: u64) -> Result<Option<Block>, StoreError> {
+        let key = Key::Block(offset).encode();
+        let pending = self.changes.iter().rev().find(|(changed, _)| *changed == key);
+        let value = match pending {
+            Some((_, value)) => value.clone(),
+            None => self.tree.get(&key)?,
+        };
+        Ok(value.and_then(|value| Block::decode(&value).ok()))
+    }
+
+    /// Removes the oldest blocks: as many as it takes to free `bytes`, and on up to a checkpoint, from which what is left can be drawn.
+    /// Returns how many bytes went.
+    pub(super) fn evict(&mut self, bytes: u64, before_ns: u64) -> Result<u64, StoreError> {
+        let before = self.standing.bytes;
+        let Some(floor) = self.new_floor(bytes, before_ns)? else { return Ok(0) };
+        self.cut_below(floor)?;
+        Ok(before - self.standing.bytes)
+    }
+
+    /// The checkpoint to cut at: the first one behind the blocks that are to go.
+    fn new_floor(&self, bytes: u64, before_ns: u64) -> Result<Option<u64>, StoreError> {
+        let (mut freed, mut from, mut target) = (0, Key::Block(self.standing.floor).encode(), None);
+        'blocks: loop {
+            let page = self.tree.range(from.as_slice()..=b"c".as_slice(), 32)?;
+            for (key, value) in &page {
+                let Some(Key::Block(offset)) = Key::decode(key) else { break 'blocks };
+                let Some((raw_len, first_ns)) = block::peek(value) else { break 'blocks };
+                if freed >= bytes && first_ns >= before_ns {
+                    break 'blocks;
+                }
+                freed += (key.len() + value.len()) as u64;
+                target = Some(offset + raw_len as u64);
+            }
+            match page.last() {
+                Some((last, _)) => from = [last.as_slice(), &[0]].concat(),
+                None => break,
+            }
+        }
+        let Some(target) = target else { return Ok(None) };
+        let next = self.tree.range(Key::Checkpoint(target, 0).encode().as_slice()..=b"d".as_slice(), 1)?;
+        let checkpoint = next.first().and_then(|(key, _)| Key::decode(key)).map(Key::offset);
+        Ok(checkpoint.filter(|floor| *floor > self.standing.floor))
+    }
+
+    /// Removes everything below `floor`, a place where a checkpoint is.
+    fn cut_below(&mut self, floor: u64) -> Result<(), StoreError> {
+        self.cut_block_at(floor)?;
+        for kind in [Key::Block(0), Key::Resize(0, 0), Key::Checkpoint(0, 0)] {
+            let (first, end) = (kind.encode(), kind.at(floor).encode());
+            loop {
+                let page = self.tree.range(first.as_slice()..=end.as_slice(), 64)?;
+                let page: Vec<_> = page.into_iter().filter(|(key, _)| *key < end).collect();
+                if page.is_empty() {
+                    break;
+                }
+                for (key, value) in page {
+                    self.standing.bytes -= (key.len() + value.len()) as u64;
+                    self.changes.push((key, None));
+                }
+                self.write()?;
+            }
+        }
+        self.tail.retain(|stored| stored.offset >= floor);
+        (self.standing.floor, self.standing.floor_reason) = (floor, FloorReason::Evicted);
+        let oldest = self.tree.range(Key::Block(floor).encode().as_slice()..=b"c".as_slice(), 1)?;
+        self.standing.oldest_ns = oldest.first().and_then(|(_, value)| block::peek(value)).map_or(0, |peeked| peeked.1.max(1));
+        self.write()
+    }
+
+    /// Makes a block begin at `at`, if one lies across it.
+    fn cut_block_at(&mut self, at: u64) -> Result<(), StoreError> {
+        let key = Key::Block(at).encode();
+        let Some((start, value)) = self.tree.range_back(b"b".as_slice()..=key.as_slice(), 1)?.pop() else { return Ok(()) };
+        let (Some(Key::Block(offset)), Ok(block)) = (Key::decode(&start), Block::decode(&value)) else { return Ok(()) };
+        let keep = (at - offset) as usize;
+        if keep == 0 || keep >= block.raw.len() {
+            return Ok(());
+        }
+        let (before, after) = block.split(keep);
+        self.standing.bytes -= (start.len() + value.len()) as u64;
+        self.tail.retain(|stored| stored.offset != offset);
+        self.put(start, before.encode());
+        self.put(key, after.encode());
+        self.write()
+    }
+}
+
+impl Key {
+    /// The same kind of key at another offset.
+    fn at(self, offset: u64) -> Self {
+        match self {
+            Self::Block(_) => Self::Block(offset),
+            Self::Resize(..) => Self::Resize(offset, 0),
+            Self::Checkpoint(..) => Self::Checkpoint(offset, 0),
+        }
+    }
+}
+
+/// How many blocks at the end are below `class` bytes, follow on each other, and fit one block together.
+fn mergeable(tail: &[Stored], class: usize) -> usize {
+    let (mut count, mut total, mut next) = (0, 0, None);
+    for stored in tail.iter().rev() {
+        let adjoins = next.is_none_or(|next| stored.offset + stored.raw_len as u64 == next);
+        if stored.raw_len >= class || total + stored.raw_len > RAW_BYTES_MAX || !adjoins {
+            break;
+        }
+        (count, total, next) = (count + 1, total + stored.raw_len, Some(stored.offset));
+    }
+    count
+}

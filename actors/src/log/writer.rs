@@ -1,0 +1,512 @@
+//! The log thread: follows every lane's journal, writes what is there to the terminals' trees, and tells the lanes how far that is on disk.
+//!
+//! ```text
+//!             ┌── stirred: wait out the rest of `sync` ──┐
+//!   asleep ───┤                                          ├──► pass: read ─► trees ─► flush ─► lanes told ─► retention ──► asleep
+//!             └── urged: at once ────────────────────────┘       │ fails
+//!                                                                ▼
+//!                                        fault: lanes lose what has no room, the store is opened anew, and the pass tried again
+//! ```
+//!
+//! **Invariants.** Memory is bounded by a pass's share of a journal, whatever comes and whatever the disk does. A lane is told that a record
+//! is stored only after a flush that followed its writing. A fault costs what the journals could not hold meanwhile, as gaps of
+//! known length, and nothing else; it ends by itself. One thread, so that no two passes meet.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    journal::{Bell, Entry, Follower, Missing},
+    reader::Reader,
+    retention::{self, Eviction, Limits, Summary},
+    store::{Store, StoreError},
+    tree::{self, TermLog},
+};
+use crate::TermId;
+
+/// Journal bytes that are written in one go before the next lane gets its turn.
+const PASS_BYTES: u64 = 4 << 20;
+/// Free disk space below which nothing is logged: what else runs on the machine needs it more, and the manifest does.
+pub const FREE_BYTES_MIN: u64 = 16 << 20;
+/// How long until a store that failed is opened anew, first and at most.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+/// How long retention may take in one pass.
+const RETENTION_MAX: Duration = Duration::from_millis(200);
+/// How often the limits are looked at while there is nothing to write: output gets old by itself.
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
+
+/// What the log thread is told at its start.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Output is on disk at most this long after it came, unless the disk is slower.
+    pub sync: Duration,
+    /// What is kept.
+    pub limits: Limits,
+}
+
+/// What the log does, for gauges: read at any time, by anyone.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Output bytes logged since the start.
+    pub logged_bytes: AtomicU64,
+    /// Bytes of keys and values, of all logs.
+    pub live_bytes: AtomicU64,
+    /// Bytes of the database's files.
+    pub disk_bytes: AtomicU64,
+    /// Bytes free on that disk.
+    pub disk_free_bytes: AtomicU64,
+    /// Output bytes found missing since the start.
+    pub gap_bytes: AtomicU64,
+    /// Faults by kind since the start, in the order of [`FAULT_KINDS`].
+    pub faults: [AtomicU64; FAULT_KINDS.len()],
+    /// Whether the log stands still.
+    pub faulty: AtomicBool,
+    logs: Mutex<BTreeMap<TermId, Summary>>,
+}
+
+/// What can be wrong with the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The disk is full, or nearly.
+    DiskFull,
+    /// The log is at its own limit, and cannot be made smaller.
+    Limit,
+    /// The store failed.
+    Store,
+    /// A journal's record does not agree with its checksum.
+    Journal,
+}
+
+/// The names of the kinds of fault, in the order of [`FaultKind`].
+pub const FAULT_KINDS: [&str; 4] = ["disk_full", "limit", "store", "journal"];
+
+impl Stats {
+    fn logs(&self) -> MutexGuard<'_, BTreeMap<TermId, Summary>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The size of each terminal's log, in bytes.
+    pub fn log_bytes(&self) -> BTreeMap<TermId, u64> {
+        self.logs().iter().map(|(id, log)| (*id, log.bytes)).collect()
+    }
+
+    fn count_fault(&self, kind: FaultKind) {
+        self.faults[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) enum Command {
+    Follow(Follower),
+    Exclude(TermId),
+    Forget(TermId),
+    Limit(Limits),
+    Drain(oneshot::Sender<()>),
+}
+
+/// A handle to the log thread.
+#[derive(Debug, Clone)]
+pub struct Log {
+    commands: mpsc::Sender<Command>,
+    bell: Arc<Bell>,
+    stats: Arc<Stats>,
+    store: Store,
+}
+
+impl Log {
+    /// Starts the thread. Logs of terminals that are not `known` are deleted: they were forgotten by a supervisor that was killed over it.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn start(store: Store, settings: Settings, known: BTreeSet<TermId>) -> io::Result<Self> {
+        let (commands, queue) = mpsc::channel();
+        let (stats, shared) = (Arc::new(Stats::default()), store.clone());
+        let (bell_there, bell) = mpsc::channel();
+        let thread_stats = stats.clone();
+        let thread = thread::Builder::new().name("kaval-log".into()).spawn(move || {
+            let Ok(bell) = bell.recv() else { return };
+            Writer::new(store, settings, queue, bell, thread_stats).run(&known);
+        })?;
+        let bell = Arc::new(Bell::new(thread.thread().clone()));
+        let _ = bell_there.send(bell.clone());
+        Ok(Self { commands, bell, stats, store: shared })
+    }
+
+    /// Wakes the thread, for a journal to hold on to.
+    pub fn bell(&self) -> Arc<Bell> {
+        self.bell.clone()
+    }
+
+    /// Has a journal followed.
+    pub fn follow(&self, follower: Follower) {
+        self.tell(Command::Follow(follower));
+    }
+
+    /// Keeps a terminal's output off the disk; to be told before its first byte.
+    pub fn exclude(&self, id: TermId) {
+        self.tell(Command::Exclude(id));
+    }
+
+    /// Deletes a terminal's log.
+    pub fn forget(&self, id: TermId) {
+        self.tell(Command::Forget(id));
+    }
+
+    /// Changes what is kept.
+    pub fn limit(&self, limits: Limits) {
+        self.tell(Command::Limit(limits));
+    }
+
+    /// Resolves once everything that is in the journals now is on disk, or the disk has refused it.
+    pub async fn drain(&self) {
+        let (reply, drained) = oneshot::channel();
+        self.tell(Command::Drain(reply));
+        let _ = drained.await;
+    }
+
+    /// What it does.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Reads a terminal's log. Blocking.
+    pub fn reader(&self, id: TermId) -> Reader {
+        Reader::new(&self.store, id)
+    }
+
+    fn tell(&self, command: Command) {
+        if self.commands.send(command).is_err() {
+            tracing::error!("the log thread has ended: nothing is logged");
+        }
+        self.bell.urge();
+    }
+}
+
+/// Why nothing can be written for now.
+#[derive(Debug)]
+pub(super) struct Fault {
+    kind: FaultKind,
+    retry_at: Instant,
+    pause: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PassError {
+    #[error("the disk has less than {} MiB free", FREE_BYTES_MIN >> 20)]
+    DiskFull,
+    #[error("the log takes all of log.total_bytes_max on disk")]
+    Limit,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the journal cannot be read")]
+    Journal(#[source] io::Error),
+}
+
+impl PassError {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::DiskFull => FaultKind::DiskFull,
+            Self::Limit => FaultKind::Limit,
+            Self::Store(_) => FaultKind::Store,
+            Self::Journal(_) => FaultKind::Journal,
+        }
+    }
+}
+
+/// What the thread does, apart from the thread.
+pub(super) struct Writer {
+    store: Store,
+    pub(super) settings: Settings,
+    queue: mpsc::Receiver<Command>,
+    bell: Arc<Bell>,
+    stats: Arc<Stats>,
+    pub(super) lanes: Vec<Follower>,
+    logs: HashMap<TermId, TermLog>,
+    excluded: BTreeSet<TermId>,
+    draining: Vec<oneshot::Sender<()>>,
+    pub(super) fault: Option<Fault>,
+    last_pass: Instant,
+    last_retention: Instant,
+    entries: Vec<Entry>,
+    payload: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        store: Store,
+        settings: Settings,
+        queue: mpsc::Receiver<Command>,
+        bell: Arc<Bell>,
+        stats: Arc<Stats>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            store,
+            settings,
+            queue,
+            bell,
+            stats,
+            lanes: Vec::new(),
+            logs: HashMap::new(),
+            excluded: BTreeSet::new(),
+            draining: Vec::new(),
+            fault: None,
+            last_pass: now,
+            last_retention: now,
+            entries: Vec::new(),
+            payload: Vec::new(),
+        }
+    }
+
+    /// Until every handle is gone.
+    fn run(mut self, known: &BTreeSet<TermId>) {
+        if let Err(error) = self.take_stock(known) {
+            self.fail(&error.into());
+        }
+        while self.obey() {
+            if self.is_due() {
+                self.pass_or_fail();
+                self.draining.drain(..).for_each(|drained| _ = drained.send(()));
+            }
+            self.sleep();
+        }
+    }
+
+    /// Does what it is told; `false` once nobody is left to tell anything.
+    fn obey(&mut self) -> bool {
+        loop {
+            match self.queue.try_recv() {
+                Ok(Command::Follow(follower)) => self.lanes.push(follower),
+                Ok(Command::Exclude(id)) => _ = self.excluded.insert(id),
+                Ok(Command::Forget(id)) => self.forget(id),
+                Ok(Command::Limit(limits)) => self.settings.limits = limits,
+                Ok(Command::Drain(reply)) => self.draining.push(reply),
+                Err(mpsc::TryRecvError::Empty) => return true,
+                Err(mpsc::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let waited_out = self.last_pass.elapsed() >= self.settings.sync;
+        let retry = self.fault.as_ref().is_none_or(|fault| Instant::now() >= fault.retry_at);
+        !self.draining.is_empty() || (retry && (self.bell.take_urgent() || waited_out))
+    }
+
+    fn sleep(&self) {
+        let idle = !self.bell.take_stirred() && self.fault.is_none();
+        let until_sync = self.settings.sync.saturating_sub(self.last_pass.elapsed()).max(Duration::from_millis(1));
+        let wait = match &self.fault {
+            Some(fault) => fault.retry_at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)),
+            None if idle => RETENTION_EVERY,
+            None => until_sync,
+        };
+        thread::park_timeout(wait);
+    }
+
+    pub(super) fn forget(&mut self, id: TermId) {
+        self.excluded.remove(&id);
+        self.logs.remove(&id);
+        self.stats.logs().remove(&id);
+        if let Err(error) = self.store.drop_tree(&tree::name(id)) {
+            tracing::warn!(%id, error = &error as &dyn std::error::Error, "a log could not be deleted: the next start tries again");
+        }
+    }
+
+    /// Finds out what logs there are, and deletes those of nobody.
+    pub(super) fn take_stock(&mut self, known: &BTreeSet<TermId>) -> Result<(), StoreError> {
+        for name in self.store.tree_names()? {
+            match tree::owner(&name) {
+                Some(id) if known.contains(&id) => {
+                    let log = TermLog::open(&self.store, id)?;
+                    self.note(id, &log);
+                }
+                Some(id) => {
+                    tracing::info!(%id, "the log of a terminal that was forgotten is deleted");
+                    self.store.drop_tree(&name)?;
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&self, id: TermId, log: &TermLog) {
+        let standing = log.standing();
+        self.stats.logs().insert(id, Summary { bytes: standing.bytes, oldest_ns: standing.oldest_ns });
+    }
+
+    pub(super) fn pass_or_fail(&mut self) {
+        let begun = Instant::now();
+        let result = self.reopen_after_fault().and_then(|()| self.pass());
+        self.last_pass = Instant::now();
+        match result {
+            Ok(()) => {
+                if let Some(fault) = self.fault.take() {
+                    tracing::info!(kind = FAULT_KINDS[fault.kind as usize], "the log goes on");
+                    self.set_lossy(false);
+                }
+            }
+            Err(error) => self.fail(&error),
+        }
+        tracing::trace!(took_ms = begun.elapsed().as_millis() as u64, "a pass of the log");
+    }
+
+    /// What was under way when the fault came may be half done: everything is read again, from the store and from the journals.
+    fn reopen_after_fault(&mut self) -> Result<(), PassError> {
+        let Some(fault) = &self.fault else { return Ok(()) };
+        self.logs.clear();
+        self.lanes.iter_mut().for_each(Follower::rewind);
+        if fault.kind == FaultKind::Store {
+            self.store.reopen()?;
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &PassError) {
+        let kind = error.kind();
+        let before = self.fault.take();
+        if before.as_ref().is_none_or(|fault| fault.kind != kind) {
+            self.stats.count_fault(kind);
+            let error = error as &dyn std::error::Error;
+            tracing::error!(error, "the log stands still: terminals go on, and output may be missing from their history");
+        }
+        let pause = before.map_or(RETRY_FIRST, |fault| (fault.pause * 2).min(RETRY_MAX));
+        self.fault = Some(Fault { kind, retry_at: Instant::now() + pause, pause });
+        self.set_lossy(true);
+    }
+
+    fn set_lossy(&self, lossy: bool) {
+        self.stats.faulty.store(lossy, Ordering::Relaxed);
+        self.lanes.iter().for_each(|lane| lane.progress().set_lossy(lossy));
+    }
+
+    fn pass(&mut self) -> Result<(), PassError> {
+        self.measure()?;
+        loop {
+            let mut more = false;
+            for lane in 0..self.lanes.len() {
+                more |= self.write_some(lane)?;
+            }
+            self.store.flush()?;
+            self.lanes.iter().for_each(|lane| lane.progress().set_stored(lane.position()));
+            if !more {
+                break;
+            }
+            self.measure()?;
+        }
+        self.retain()?;
+        Ok(())
+    }
+
+    /// Refuses when the disk has no room, or the log has reached its own limit.
+    fn measure(&mut self) -> Result<(), PassError> {
+        let disk = self.store.disk_bytes();
+        let free = self.store.free_bytes().unwrap_or(u64::MAX);
+        self.stats.disk_bytes.store(disk, Ordering::Relaxed);
+        self.stats.disk_free_bytes.store(free, Ordering::Relaxed);
+        if free < FREE_BYTES_MIN {
+            return Err(PassError::DiskFull);
+        }
+        // Files do not get smaller, but what retention frees in them is used again.
+        let limits = &self.settings.limits;
+        if disk + PASS_BYTES > limits.total_bytes_max && self.live_bytes() > retention::budget(limits, disk) {
+            self.retain()?;
+            if self.live_bytes() > retention::budget(&self.settings.limits, disk) {
+                return Err(PassError::Limit);
+            }
+        }
+        Ok(())
+    }
+
+    fn live_bytes(&self) -> u64 {
+        self.stats.logs().values().map(|log| log.bytes).sum()
+    }
+
+    /// Writes the next stretch of a lane's journal; whether there is more.
+    fn write_some(&mut self, lane: usize) -> Result<bool, PassError> {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.clear();
+        let more = self.lanes[lane].read(PASS_BYTES, &mut entries).map_err(PassError::Journal)?;
+        let mut touched = BTreeSet::new();
+        let taken = entries.iter().try_for_each(|entry| self.take(lane, entry, &mut touched));
+        self.entries = entries;
+        taken?;
+        for id in touched {
+            let Some(log) = self.logs.get_mut(&id) else { continue };
+            let committed = log.commit()?;
+            self.stats.logged_bytes.fetch_add(committed.logged, Ordering::Relaxed);
+            self.stats.gap_bytes.fetch_add(committed.gap, Ordering::Relaxed);
+            if committed.gap > 0 {
+                tracing::warn!(%id, bytes = committed.gap, "output is missing from the log");
+            }
+            let log = &self.logs[&id];
+            self.note(id, log);
+        }
+        Ok(more)
+    }
+
+    fn take(&mut self, lane: usize, entry: &Entry, touched: &mut BTreeSet<TermId>) -> Result<(), StoreError> {
+        if self.excluded.contains(&entry.term) {
+            return Ok(());
+        }
+        let journal = self.lanes[lane].journal_id();
+        let log = match self.logs.entry(entry.term) {
+            std::collections::hash_map::Entry::Occupied(log) => log.into_mut(),
+            std::collections::hash_map::Entry::Vacant(vacant) => vacant.insert(TermLog::open(&self.store, entry.term)?),
+        };
+        if log.has(journal, entry) {
+            return Ok(());
+        }
+        self.payload.clear();
+        match self.lanes[lane].payload(entry, &mut self.payload) {
+            Ok(()) => {
+                log.take(journal, entry, &self.payload);
+                touched.insert(entry.term);
+            }
+            Err(Missing::Dropped) => {}
+            Err(error @ Missing::Damaged) => {
+                self.stats.count_fault(FaultKind::Journal);
+                tracing::error!(id = %entry.term, offset = entry.offset, len = entry.len, %error, "output cannot be logged");
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is over the limits, for a bounded time.
+    fn retain(&mut self) -> Result<(), StoreError> {
+        self.last_retention = Instant::now();
+        let disk = self.stats.disk_bytes.load(Ordering::Relaxed);
+        let mut stuck = BTreeSet::new();
+        while self.last_retention.elapsed() < RETENTION_MAX {
+            let eviction = retention::next(&self.stats.logs(), &stuck, &self.settings.limits, disk, now_ns());
+            let Some(Eviction { id, bytes, before_ns }) = eviction else { break };
+            let mut log = match self.logs.remove(&id) {
+                Some(log) => log,
+                None => TermLog::open(&self.store, id)?,
+            };
+            if log.evict(bytes, before_ns)? == 0 {
+                stuck.insert(id);
+            }
+            self.note(id, &log);
+            self.logs.insert(id, log);
+        }
+        self.stats.live_bytes.store(self.live_bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
