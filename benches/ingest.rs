@@ -123,6 +123,7 @@ impl Host for Kaval {
                 size: None,
                 token: 0,
                 if_absent: false,
+                no_log: false,
             };
             let NewOk { id, .. } = client.call(new).await.unwrap();
             gate.open();

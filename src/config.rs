@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytesize::ByteSize;
+use kaval_actors::log::{retention, writer::Settings};
 use serde::Deserialize;
 
 /// All of it.
@@ -17,6 +18,8 @@ pub struct Config {
     pub limits: Limits,
     /// Output in memory.
     pub journal: Journal,
+    /// Output on disk.
+    pub log: Log,
     /// The client.
     pub attach: Attach,
 }
@@ -49,6 +52,45 @@ pub struct Journal {
 impl Default for Journal {
     fn default() -> Self {
         Self { bytes_max: ByteSize::mib(64) }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// How long output may take to be on disk: what a power cut may cost.
+    #[serde(with = "humantime_serde")]
+    pub sync: Duration,
+    /// Compressed bytes of one terminal.
+    pub bytes_max: ByteSize,
+    /// Age.
+    #[serde(with = "humantime_serde")]
+    pub age_max: Duration,
+    /// Bytes on disk, all included.
+    pub total_bytes_max: ByteSize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            sync: Duration::from_secs(1),
+            bytes_max: ByteSize::mib(256),
+            age_max: Duration::from_secs(365 * 24 * 3600),
+            total_bytes_max: ByteSize::gib(10),
+        }
+    }
+}
+
+impl Log {
+    /// As the log thread takes them.
+    pub fn settings(&self) -> Settings {
+        let limits = retention::Limits {
+            term_bytes_max: self.bytes_max.as_u64(),
+            age_max: self.age_max,
+            total_bytes_max: self.total_bytes_max.as_u64(),
+        };
+        Settings { sync: self.sync, limits }
     }
 }
 

@@ -15,7 +15,16 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn new(name: &str, command: &[&str]) -> Op {
     let command = command.iter().map(|word| (*word).to_owned()).collect();
-    Op::New { name: Some(name.to_owned()), command, cwd: None, env: vec![], size: None, token: 0, if_absent: false }
+    Op::New {
+        name: Some(name.to_owned()),
+        command,
+        cwd: None,
+        env: vec![],
+        size: None,
+        token: 0,
+        if_absent: false,
+        no_log: false,
+    }
 }
 
 fn attach(name: &str) -> Op {

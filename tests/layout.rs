@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// The same inside the actors: `supervisor → terminal → {pty, mirror, log}`.
 const ACTORS_MAY_USE: &[(&str, &[&str])] = &[
     ("id", &[]),
-    ("log", &[]),
+    ("log", &["mirror"]),
     ("mirror", &[]),
     ("pty", &[]),
     ("supervisor", &["log", "pty", "terminal"]),

@@ -182,6 +182,7 @@ async fn churn(socket: PathBuf, dir: PathBuf, who: usize, stop: Arc<AtomicBool>)
             size: None,
             token: rand::random::<u64>() | 1,
             if_absent: false,
+            no_log: false,
         };
         let created: NewOk = insist(&socket, new).await.unwrap();
         assert_eq!(created.name, name);

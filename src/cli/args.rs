@@ -89,6 +89,9 @@ pub(super) struct New {
     /// Use the terminal of that name if there is one
     #[arg(long, requires = "name")]
     pub(super) if_absent: bool,
+    /// Keep its output off the disk: memory holds the newest of it, and nothing else does
+    #[arg(long)]
+    pub(super) no_log: bool,
     /// Print JSON (with --detach)
     #[arg(long, requires = "detach")]
     pub(super) json: bool,

@@ -53,8 +53,8 @@ fn most_recent(terms: &[TermInfo]) -> Option<&TermInfo> {
 async fn create(client: &mut Client) -> Result<String, Failure> {
     let cwd = env::current_dir().ok().map(|cwd| cwd.to_string_lossy().into_owned());
     let (name, command, env) = (None, Vec::new(), Vec::new());
-    let op =
-        Op::New { name, command, cwd, env, size: attach::window_size(), token: rand::random::<u64>() | 1, if_absent: false };
+    let (size, token) = (attach::window_size(), rand::random::<u64>() | 1);
+    let op = Op::New { name, command, cwd, env, size, token, if_absent: false, no_log: false };
     let created: NewOk = client.call(op).await?;
     Ok(created.name)
 }

@@ -54,6 +54,7 @@ async fn create(client: &mut Client, args: New) -> Result<NewOk, Failure> {
         size: args.size.or_else(attach::window_size),
         token: rand::random::<u64>() | 1,
         if_absent: args.if_absent,
+        no_log: args.no_log,
     };
     Ok(client.call(op).await?)
 }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, os::fd::AsFd, sync::mpsc, thread};
 use actix_rt::{Arbiter, ArbiterHandle};
 use anyhow::Context;
 use kaval_actors::{
-    log::journal::{DataPath, Journal, JournalError, JournalFds, Recovery},
+    log::{
+        journal::{DataPath, Journal, JournalError, JournalFds, Recovery},
+        writer::Log,
+    },
     supervisor::{Custody, custody::Tag},
     terminal::Lane,
 };
@@ -23,6 +26,7 @@ pub(super) fn start(
     bytes_max: u64,
     path: DataPath,
     custody: &dyn Custody,
+    log: &Log,
 ) -> anyhow::Result<(Vec<Arbiter>, Vec<ArbiterHandle>)> {
     let lanes = match journals.keys().next_back() {
         Some(last) => *last + 1,
@@ -32,7 +36,7 @@ pub(super) fn start(
     let mut arbiters = Vec::new();
     for lane in 0..lanes {
         let arbiter = Arbiter::new();
-        let kept = journals.remove(&lane).map(|fds| open(&arbiter, fds, share, path));
+        let kept = journals.remove(&lane).map(|fds| open(&arbiter, fds, share, path, log));
         match kept {
             Some(Ok(recovery)) => report(lane, recovery),
             // Want of memory, say: what the journal holds is not given up for that, and the next start may have it.
@@ -45,7 +49,7 @@ pub(super) fn start(
                         "a journal cannot be read: its output is lost"
                     );
                 }
-                open(&arbiter, fresh(lane, custody)?, share, path).context("cannot begin a journal")?;
+                open(&arbiter, fresh(lane, custody)?, share, path, log).context("cannot begin a journal")?;
             }
         }
         arbiters.push(arbiter);
@@ -71,12 +75,13 @@ fn fresh(lane: u32, custody: &dyn Custody) -> anyhow::Result<JournalFds> {
 }
 
 /// Opens the journal on the arbiter's own thread, where it stays.
-fn open(arbiter: &Arbiter, fds: JournalFds, bytes_max: u64, path: DataPath) -> Result<Recovery, JournalError> {
+fn open(arbiter: &Arbiter, fds: JournalFds, bytes_max: u64, path: DataPath, log: &Log) -> Result<Recovery, JournalError> {
+    let log = log.clone();
     let (reply, answer) = mpsc::channel();
     arbiter.spawn_fn(move || {
-        let opened = Journal::open(fds, bytes_max, path).map(|(journal, recovery)| {
-            Lane::install(journal);
-            recovery
+        let opened = Journal::open(fds, bytes_max, path).and_then(|(journal, recovery)| {
+            let installed = Lane::install(journal, log).map(|()| recovery);
+            installed.map_err(|source| JournalError::Io { what: "following it", source })
         });
         let _ = reply.send(opened);
     });

@@ -11,30 +11,30 @@
 mod lanes;
 mod lock;
 mod logging;
+mod store;
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
     process::ExitCode,
     rc::Rc,
-    thread,
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
 use actix::{Actor, Addr, System};
 use anyhow::Context;
 use kaval_actors::{
-    log::{
-        journal::DataPath,
-        store::{Store, StoreError},
-    },
+    TermId,
+    log::{journal::DataPath, store::Store, writer::Log},
     pty::launch::FileLimits,
     supervisor::{
         Custody, Limits, NoCustody, Supervisor, SupervisorParts,
         execute::{Executor, Surroundings},
         inventory::Inventory,
-        manifest::Manifest,
+        manifest::Record,
     },
 };
 use tokio::{
@@ -52,11 +52,8 @@ use crate::{
     socket::{self, Hub},
 };
 
-/// How long a store's lock is waited for: a child of the supervisor before this one may hold it between its fork and its exec.
-const STORE_LOCK_PATIENCE: Duration = Duration::from_secs(3);
 /// How often it is looked at whether the supervisor's actor still lives.
 const DEATH_CHECK: Duration = Duration::from_secs(1);
-const STORE_LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// What `kaval serve` is told.
 #[derive(Debug, Clone)]
@@ -139,7 +136,7 @@ async fn supervise(
     socket: PathBuf,
     limits: FileLimits,
     store: Option<FdStore>,
-    inventory: Inventory,
+    mut inventory: Inventory,
     started: Instant,
 ) -> anyhow::Result<ExitCode> {
     let custody = custody(store.clone());
@@ -148,13 +145,16 @@ async fn supervise(
         custody.remove(stray)?;
     }
     let adopted = inventory.terminals.len();
-    let (arbiters, lanes) = lanes::start(inventory.journals, config.journal.bytes_max.as_u64(), options.data_path, &*custody)?;
-    let manifest = Manifest::open(&open_store(&state_dir.join("store"))?)?;
-    let (records, next_id) = (manifest.load()?, manifest.next_id()?);
+    let store::Opened { store: database, manifest, records, next_id, .. } =
+        store::open(&state_dir.join("store"), &mut inventory.terminals)?;
+    let log = start_log(database, &config, &records)?;
+    let (arbiters, lanes) =
+        lanes::start(inventory.journals, config.journal.bytes_max.as_u64(), options.data_path, &*custody, &log)?;
     let executor = Executor::start(manifest, custody, Surroundings { socket: socket.clone(), limits })?;
     let (ready, recovered) = oneshot::channel();
     let limits = Limits { terms_max: config.limits.terms_max, kill_grace: config.limits.kill_grace };
-    let parts = SupervisorParts { records, next_id, terminals: inventory.terminals, lanes, executor, limits, ready };
+    let parts =
+        SupervisorParts { records, next_id, terminals: inventory.terminals, lanes, executor, log: log.clone(), limits, ready };
     let supervisor = Supervisor::new(parts).start();
     recovered.await.context("the supervisor did not come up")?;
 
@@ -164,17 +164,25 @@ async fn supervise(
         store.ready()?;
     }
     tracing::info!(socket = %socket.display(), adopted, took_ms = started.elapsed().as_millis() as u64, "ready");
-    let end = until_the_end(listener, &hub).await?;
+    let end = until_the_end(listener, &hub, &log).await?;
     tracing::info!(%end, "ending");
     if let Some(store) = &store {
         store.stopping()?;
     }
     let _ = fs::remove_file(&socket);
+    log.drain().await;
     drop(arbiters);
     Ok(ExitCode::SUCCESS)
 }
 
-async fn until_the_end(listener: UnixListener, hub: &Rc<Hub>) -> io::Result<&'static str> {
+/// Starts the log thread, for all terminals but those that were told to stay off the disk.
+fn start_log(store: Store, config: &Config, records: &BTreeMap<TermId, Record>) -> io::Result<Log> {
+    let log = Log::start(store, config.log.settings(), records.keys().copied().collect())?;
+    records.values().filter(|record| !record.logged).for_each(|record| log.exclude(record.id));
+    Ok(log)
+}
+
+async fn until_the_end(listener: UnixListener, hub: &Rc<Hub>, log: &Log) -> io::Result<&'static str> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let serving = actix_rt::spawn(socket::serve(listener, hub.clone()));
@@ -183,6 +191,7 @@ async fn until_the_end(listener: UnixListener, hub: &Rc<Hub>) -> io::Result<&'st
         _ = interrupt.recv() => "SIGINT",
         () = hub.ended.notified() => "shutdown",
         () = death(&hub.supervisor) => return Err(io::Error::other("the supervisor's actor died: a fresh process takes over")),
+        () = damage(log) => return Err(io::Error::other("the store is damaged: a fresh process sets it aside")),
     };
     serving.abort();
     Ok(end)
@@ -195,13 +204,10 @@ async fn death(supervisor: &Addr<Supervisor>) {
     }
 }
 
-fn open_store(path: &Path) -> Result<Store, StoreError> {
-    let deadline = Instant::now() + STORE_LOCK_PATIENCE;
-    loop {
-        match Store::open(path) {
-            Err(_) if Instant::now() < deadline => thread::sleep(STORE_LOCK_RETRY),
-            result => return result,
-        }
+/// Resolves once the store was found to be damaged for good.
+async fn damage(log: &Log) {
+    while !log.stats().condemned.load(Ordering::Relaxed) {
+        sleep(DEATH_CHECK).await;
     }
 }
 

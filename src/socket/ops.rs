@@ -96,14 +96,14 @@ async fn spawn<F: AsyncFnOnce(&Session) + 'static>(session: &Rc<Session>, work: 
 
 async fn independent(session: &Session, req: u64, op: Op) {
     match op {
-        Op::New { name, command, cwd, env, size, token, if_absent } => {
+        Op::New { name, command, cwd, env, size, token, if_absent, no_log } => {
             let asked = name.as_deref().map(str::parse::<Name>).transpose();
             let answer = match asked {
                 Ok(name) => {
                     let size = size.unwrap_or(Size::DEFAULT);
                     let cwd = cwd.map(PathBuf::from);
-                    new(session, Create { name, argv: command, cwd, env, size, restart: Restart::Never, token, if_absent })
-                        .await
+                    let (restart, logged) = (Restart::Never, !no_log);
+                    new(session, Create { name, argv: command, cwd, env, size, restart, logged, token, if_absent }).await
                 }
                 Err(error) => Err(WireError::new(Code::BadRequest, error.to_string())),
             };

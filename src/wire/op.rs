@@ -45,6 +45,9 @@ pub enum Op {
         /// An existing terminal of that name is the answer.
         #[serde(default)]
         if_absent: bool,
+        /// Its output stays off the disk.
+        #[serde(default)]
+        no_log: bool,
     },
     /// Lists the terminals. Answer: [`LsOk`].
     Ls,

@@ -13,7 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::block::Damaged;
+use super::{block::Damaged, piece::GapReason};
 use crate::{Size, mirror};
 
 /// What a key says about its value.
@@ -83,19 +83,25 @@ pub(super) struct Standing {
     pub(super) oldest_ns: u64,
 }
 
-/// Why a terminal's history does not go further back.
+/// Why there is nothing before the floor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FloorReason {
+pub(super) enum FloorReason {
     /// Nothing came before.
     #[default]
     Start,
     /// What came before was removed to keep within the limits.
     Evicted,
-    /// What came before was lost: the disk failed, or was full.
+    /// What came before was lost.
     Fault,
-    /// The terminal is not logged: memory is all it has.
-    NotLogged,
+}
+
+impl From<FloorReason> for GapReason {
+    fn from(reason: FloorReason) -> Self {
+        match reason {
+            FloorReason::Evicted => Self::Evicted,
+            FloorReason::Start | FloorReason::Fault => Self::Fault,
+        }
+    }
 }
 
 /// A control record's value: when, then what.

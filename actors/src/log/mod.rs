@@ -16,12 +16,12 @@
 pub mod block;
 pub mod journal;
 mod key;
+pub mod piece;
 pub mod reader;
+pub mod replay;
 pub mod retention;
 pub mod store;
 #[cfg(test)]
 mod tests;
 mod tree;
 pub mod writer;
-
-pub use self::key::FloorReason;

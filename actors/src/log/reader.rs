@@ -12,69 +12,24 @@ use bytes::Bytes;
 
 use super::{
     block::{self, Block, Damaged, RAW_BYTES_MAX},
-    key::{Control, FloorReason, Key, STANDING, Standing},
+    key::{Control, Key, STANDING, Standing},
+    piece::{GapReason, Page, PageStart, Piece},
     store::{Store, StoreError, Tree},
     tree,
 };
-use crate::{Size, TermId};
-
-/// One thing of a terminal's history.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    /// Output.
-    Output {
-        /// Of its first byte.
-        offset: u64,
-        /// When that came, nanoseconds since the Unix epoch.
-        time_ns: u64,
-        /// The bytes.
-        data: Bytes,
-    },
-    /// The size changed.
-    Resize {
-        /// Where.
-        offset: u64,
-        /// When.
-        time_ns: u64,
-        /// What to.
-        size: Size,
-    },
-    /// What was put out there is not to be had.
-    Gap {
-        /// Its first byte.
-        from: u64,
-        /// The first byte behind it.
-        to: u64,
-        /// Why.
-        reason: FloorReason,
-    },
-}
-
-/// A page of history.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// In order.
-    pub pieces: Vec<Piece>,
-    /// The offset to ask for next.
-    pub next: u64,
-    /// The first offset that is kept.
-    pub floor: u64,
-    /// Why there is nothing before it.
-    pub floor_reason: FloorReason,
-    /// Offset after the last byte on disk.
-    pub end: u64,
-}
+use crate::TermId;
 
 /// A screen on record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// Where it was taken.
-    pub offset: u64,
-    /// When, nanoseconds since the Unix epoch.
-    pub time_ns: u64,
-    /// What [`Mirror::restore`](crate::mirror::Mirror::restore) takes.
-    pub data: Vec<u8>,
-    /// Control records at its offset before this ordinal are in it already.
+struct Checkpoint {
+    piece: Piece,
+    /// What comes after it.
+    place: Place,
+}
+
+/// An offset, and how many control records there have had their effect already.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    offset: u64,
     ordinal: u32,
 }
 
@@ -99,33 +54,37 @@ impl Reader {
         Ok(self.tree.get(STANDING)?.and_then(|bytes| rmp_serde::from_slice(&bytes).ok()))
     }
 
-    /// Where the log begins and ends; `None` if there is none.
+    /// A page of what is on disk: some `bytes_max` bytes but at least something, and never past `to`. `None` if nothing was ever logged.
+    /// It says nothing of the terminal's size, and its end is that of the log.
     ///
     /// # Errors
     /// The store's.
-    pub fn bounds(&self) -> Result<Option<(u64, FloorReason, u64)>, StoreError> {
-        Ok(self.standing()?.map(|standing| (standing.floor, standing.floor_reason, standing.end)))
-    }
-
-    /// The history from `from` on, some `max` bytes of it but at least something, and never past `to`. `None` if nothing was ever logged.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn page(&self, from: u64, to: u64, max: usize) -> Result<Option<Page>, StoreError> {
-        let Some(standing) = self.standing()? else { return Ok(None) };
-        let Standing { floor, floor_reason, end, .. } = standing;
-        let mut page = Page { pieces: Vec::new(), next: from, floor, floor_reason, end };
+    pub fn page(&self, start: PageStart, to: u64, bytes_max: usize) -> Result<Option<Page>, StoreError> {
+        let Some(Standing { floor, floor_reason, end, .. }) = self.standing()? else { return Ok(None) };
+        let mut page = Page { pieces: Vec::new(), next: None, floor, end, size: None };
         let to = to.min(end);
-        if from < floor && to > from {
-            let gap_end = floor.min(to);
-            page.pieces.push(Piece::Gap { from, to: gap_end, reason: floor_reason });
-            page.next = gap_end;
+        let (PageStart::Offset(wanted) | PageStart::Checkpoint(wanted)) = start;
+        let checkpoint = match start {
+            PageStart::Checkpoint(at_most) => self.checkpoint(at_most.min(to))?,
+            PageStart::Offset(_) => None,
+        };
+        let mut from = match (checkpoint, start) {
+            (Some(Checkpoint { piece, place }), _) => {
+                page.pieces.push(piece);
+                place
+            }
+            (None, PageStart::Offset(offset)) => Place { offset, ordinal: 0 },
+            (None, PageStart::Checkpoint(_)) => Place { offset: floor, ordinal: 0 },
+        };
+        if wanted < floor {
+            page.pieces.push(Piece::Gap { from: wanted, to: floor.min(to).max(wanted), reason: floor_reason.into() });
+            from = Place { offset: from.offset.max(floor), ..from };
         }
-        if page.next < to || end == 0 {
-            let (mut pieces, next) = self.output(page.next, to, max)?;
-            self.add_controls(&mut pieces, page.next, next, next >= end)?;
+        if from.offset <= to {
+            let (mut pieces, next) = self.output(from.offset, to, bytes_max)?;
+            self.add_controls(&mut pieces, from, next, next == to)?;
             page.pieces.append(&mut pieces);
-            page.next = next;
+            page.next = (next < to).then_some(next);
         }
         Ok(Some(page))
     }
@@ -149,6 +108,7 @@ impl Reader {
             }
         }
         if next < to && bytes < max {
+            // Nothing behind: it was lost, or is being taken away.
             push_gap(&mut pieces, next, to);
             next = to;
         }
@@ -156,9 +116,10 @@ impl Reader {
     }
 
     /// Puts the resizes that took effect from `from` on and before `next` between the output, and at `next` itself if that is the end.
-    fn add_controls(&self, pieces: &mut Vec<Piece>, from: u64, next: u64, at_end: bool) -> Result<(), StoreError> {
+    fn add_controls(&self, pieces: &mut Vec<Piece>, from: Place, next: u64, at_end: bool) -> Result<(), StoreError> {
+        // What took effect where a full page ends belongs to the next one.
         let last = if at_end { Key::Resize(next, u32::MAX) } else { Key::Resize(next, 0) };
-        let keys = Key::Resize(from, 0).encode();
+        let keys = Key::Resize(from.offset, from.ordinal).encode();
         for (key, value) in self.tree.range(keys.as_slice()..=last.encode().as_slice(), CONTROLS_MAX)? {
             let (Some(key), Ok(control)) = (Key::decode(&key), Control::decode(&value)) else { continue };
             if !at_end && key.offset() == next {
@@ -172,10 +133,7 @@ impl Reader {
     }
 
     /// The newest whole checkpoint at or before `offset`.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn checkpoint(&self, offset: u64) -> Result<Option<Checkpoint>, StoreError> {
+    fn checkpoint(&self, offset: u64) -> Result<Option<Checkpoint>, StoreError> {
         let (first, mut last) = (Key::Checkpoint(0, 0).encode(), Key::Checkpoint(offset, u32::MAX).encode());
         loop {
             let Some((key, value)) = self.tree.range_back(first.as_slice()..=last.as_slice(), 1)?.pop() else {
@@ -211,16 +169,8 @@ impl Reader {
         let whole = zstd::zstd_safe::get_frame_content_size(&compressed).ok().flatten();
         let data = whole
             .and_then(|len| zstd::bulk::decompress(&compressed, usize::try_from(len).ok()?.min(CHECKPOINT_BYTES_MAX)).ok());
-        Ok(data.map(|data| Checkpoint { offset, time_ns: last.time_ns, data, ordinal }))
-    }
-
-    /// When the output at `offset` came, as far as the log knows: the time of the block that holds it.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn time_at(&self, offset: u64) -> Result<Option<u64>, StoreError> {
-        let found = self.tree.range_back(b"b".as_slice()..=Key::Block(offset).encode().as_slice(), 1)?;
-        Ok(found.first().and_then(|(_, value)| block::peek(value)).map(|peeked| peeked.1))
+        let piece = |data: Vec<u8>| Piece::Checkpoint { offset, time_ns: last.time_ns, data: data.into() };
+        Ok(data.map(|data| Checkpoint { piece: piece(data), place: Place { offset, ordinal } }))
     }
 }
 
@@ -277,7 +227,7 @@ fn push_gap(pieces: &mut Vec<Piece>, from: u64, to: u64) {
     if let Some(Piece::Gap { to: last, .. }) = pieces.last_mut() {
         *last = to;
     } else {
-        pieces.push(Piece::Gap { from, to, reason: FloorReason::Fault });
+        pieces.push(Piece::Gap { from, to, reason: GapReason::Fault });
     }
 }
 
@@ -285,7 +235,7 @@ fn push_gap(pieces: &mut Vec<Piece>, from: u64, to: u64) {
 fn insert(pieces: &mut Vec<Piece>, at: u64, control: Piece) {
     let index = pieces.iter().position(|piece| match piece {
         Piece::Output { offset, data, .. } => at < offset + data.len() as u64,
-        Piece::Resize { offset, .. } => at < *offset,
+        Piece::Resize { offset, .. } | Piece::Checkpoint { offset, .. } => at < *offset,
         Piece::Gap { to, .. } => at < *to,
     });
     let Some(index) = index else { return pieces.push(control) };

@@ -25,6 +25,9 @@ use std::{
 /// Bytes of pages that sled may cache. Small: the manifest is a few hundred KB, and history is read once.
 const CACHE_BYTES: u64 = 8 << 20;
 
+/// The name of the file that condemns a database.
+const CONDEMNED: &str = "damaged";
+
 /// Why the database failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -55,6 +58,24 @@ pub enum StoreError {
     /// It was closed, and could not be opened again yet.
     #[error("the store is closed: it could not be opened again after it had failed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether what is stored is damaged, rather than the disk or the way to it out of order.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Access { source, .. } => match source {
+                sled::Error::Io(error) => {
+                    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+                    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+                }
+                sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) | sled::Error::Unsupported(_) => true,
+                sled::Error::CollectionNotFound(_) => true,
+            },
+            Self::Panicked { .. } => true,
+            Self::Closed => false,
+        }
+    }
 }
 
 fn access(what: &'static str) -> impl Fn(sled::Error) -> StoreError {
@@ -106,6 +127,19 @@ impl Store {
         }
         fs::rename(path, &aside)?;
         Ok(aside)
+    }
+
+    /// Says of the database that it is damaged, for the next start to find.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn condemn(&self) -> io::Result<()> {
+        fs::write(self.0.path.join(CONDEMNED), b"")
+    }
+
+    /// Whether the database in `path` was condemned.
+    pub fn is_condemned(path: &Path) -> bool {
+        path.join(CONDEMNED).exists()
     }
 
     /// Closes the database and opens it again: what was not flushed may be gone, and a failure is forgotten.
@@ -297,4 +331,109 @@ impl Tree {
 
 fn owned((key, value): (sled::IVec, sled::IVec)) -> Entry {
     (key.to_vec(), value.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// A file system of a few megabytes, or `None` where this process may not make one.
+    struct Small(tempfile::TempDir);
+
+    impl Small {
+        fn new(size: &str) -> Option<Self> {
+            let dir = tempfile::tempdir().unwrap();
+            let option = format!("size={size}");
+            let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &option, "kaval-test"]).arg(dir.path()).output();
+            mounted.ok()?.status.success().then_some(Self(dir))
+        }
+    }
+
+    impl Drop for Small {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        }
+    }
+
+    #[test]
+    fn a_store_whose_disk_was_full_is_opened_again_with_all_that_was_flushed() {
+        let Some(small) = Small::new("24m") else { return eprintln!("skipped: a file system can be made only by root") };
+        let filler = small.0.path().join("filler");
+        fs::write(&filler, vec![0; 8 << 20]).unwrap();
+        let store = Store::open(&small.0.path().join("store")).unwrap();
+        let tree = store.tree("log/1");
+        let (mut flushed, mut noise) = (0u32, 1u64);
+        let failure = loop {
+            let value: Vec<u8> = std::iter::repeat_with(|| {
+                noise = noise.wrapping_mul(6364136223846793005).wrapping_add(1);
+                (noise >> 40) as u8
+            })
+            .take(8 << 10)
+            .collect();
+            let written = tree.write(vec![(flushed.to_be_bytes().to_vec(), Some(value))]).and_then(|()| store.flush());
+            match written {
+                Ok(()) => flushed += 1,
+                Err(error) => break error,
+            }
+            assert!(flushed < 10_000, "the disk never filled");
+        };
+        assert!(!failure.is_damage(), "{failure:?}");
+        assert!(
+            tree.write(vec![(b"later".to_vec(), Some(vec![1]))]).and_then(|()| store.flush()).is_err(),
+            "it has failed for good"
+        );
+        fs::remove_file(&filler).unwrap();
+        store.reopen().unwrap();
+        assert!((0..flushed).all(|n| tree.get(&n.to_be_bytes()).unwrap().is_some_and(|value| value.len() == 8 << 10)));
+        tree.write(vec![(b"later".to_vec(), Some(vec![1]))]).and_then(|()| store.flush()).unwrap();
+    }
+
+    /// Cut short or with a flipped bit, a database either opens with nothing in it that was not put there, or says that it is damaged: it
+    /// never hangs, never panics, and is never mistaken for a disk that is out of order.
+    #[test]
+    fn a_damaged_store_says_so_or_has_lost_entries_but_never_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = dir.path().join("whole");
+        let store = Store::open(&whole).unwrap();
+        for n in 0..300u32 {
+            let value = n.to_le_bytes().repeat(700);
+            store.tree(format!("log/{}", n % 3)).write(vec![(n.to_be_bytes().to_vec(), Some(value))]).unwrap();
+        }
+        store.flush().unwrap();
+        drop(store);
+        let db = fs::read(whole.join("db")).unwrap();
+        let (mut opened, mut damaged) = (0, 0);
+        for round in 0..40usize {
+            let mut bytes = db.clone();
+            let at = (round * 2_654_435_761) % db.len();
+            if round % 2 == 0 {
+                bytes.truncate(at)
+            } else {
+                bytes[at] ^= 1 << (round % 8)
+            }
+            let path = dir.path().join(round.to_string());
+            fs::create_dir(&path).unwrap();
+            for name in ["conf", "db"] {
+                fs::copy(whole.join(name), path.join(name)).unwrap();
+            }
+            fs::write(path.join("db"), bytes).unwrap();
+            let read = Store::open(&path).and_then(|store| {
+                for n in 0..300u32 {
+                    let value = store.tree(format!("log/{}", n % 3)).get(&n.to_be_bytes())?;
+                    assert!(value.is_none_or(|value| value == n.to_le_bytes().repeat(700)));
+                }
+                Ok(())
+            });
+            match read {
+                Ok(()) => opened += 1,
+                Err(error) => {
+                    assert!(error.is_damage(), "{error:?}");
+                    damaged += 1;
+                }
+            }
+        }
+        eprintln!("{opened} opened, {damaged} said that they are damaged");
+    }
 }

@@ -14,7 +14,8 @@ use proptest::prelude::*;
 
 use super::{
     journal::{BYTES_MIN, Bell, DataPath, Journal, JournalFds, Kind, RECORD_MAX},
-    reader::{Page, Piece, Reader},
+    piece::{Page, PageStart, Piece},
+    reader::Reader,
     retention::Limits,
     store::Store,
     writer::{Settings, Writer},
@@ -112,11 +113,11 @@ impl World {
 
     /// A page of the log, gone on with from the journal where the disk has not got to yet, as readers do.
     fn page(&self, id: TermId, from: u64, max: usize) -> (Vec<Piece>, u64) {
-        let page = Reader::new(&self.store, id).page(from, u64::MAX, max).unwrap();
-        if let Some(Page { pieces, next, .. }) = page
-            && next > from
+        let page = Reader::new(&self.store, id).page(PageStart::Offset(from), u64::MAX, max).unwrap();
+        if let Some(Page { pieces, next, end, .. }) = page
+            && end > from
         {
-            return (pieces, next);
+            return (pieces, next.unwrap_or(end));
         }
         let mut data = Vec::new();
         let offset = self.journal.read_output(id, from, max, &mut data);
@@ -147,6 +148,7 @@ impl World {
                         assert_eq!(offset, next, "a resize stands where it took effect");
                         assert!(model.sizes.contains(&(offset, size)));
                     }
+                    Piece::Checkpoint { .. } => panic!("a checkpoint nobody asked for"),
                 }
             }
             assert_eq!(next, after);
@@ -155,10 +157,12 @@ impl World {
     }
 
     fn sizes_on_disk(&self, id: TermId) -> Vec<(u64, Size)> {
-        let Some(page) = Reader::new(&self.store, id).page(0, u64::MAX, usize::MAX).unwrap() else { return Vec::new() };
+        let Some(page) = Reader::new(&self.store, id).page(PageStart::Offset(0), u64::MAX, usize::MAX).unwrap() else {
+            return Vec::new();
+        };
         let size = |piece| match piece {
             Piece::Resize { offset, size, .. } => Some((offset, size)),
-            Piece::Output { .. } | Piece::Gap { .. } => None,
+            Piece::Output { .. } | Piece::Checkpoint { .. } | Piece::Gap { .. } => None,
         };
         page.pieces.into_iter().filter_map(size).collect()
     }
@@ -260,8 +264,9 @@ proptest! {
             if !evicted {
                 prop_assert_eq!(&world.sizes_on_disk(*id), &model.sizes);
             }
-            if let Some(checkpoint) = Reader::new(&world.store, *id).checkpoint(u64::MAX - 1).unwrap() {
-                prop_assert_eq!(&checkpoint.data[4..12], &checkpoint.offset.to_le_bytes());
+            let last = Reader::new(&world.store, *id).page(PageStart::Checkpoint(u64::MAX), u64::MAX, 1).unwrap();
+            if let Some(Piece::Checkpoint { offset, data, .. }) = last.as_ref().and_then(|page| page.pieces.first()) {
+                prop_assert_eq!(&data[4..12], &offset.to_le_bytes());
             }
         }
     }

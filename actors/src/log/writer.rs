@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     journal::{Bell, Entry, Follower, Missing},
@@ -39,6 +39,8 @@ use crate::TermId;
 const PASS_BYTES: u64 = 4 << 20;
 /// Free disk space below which nothing is logged: what else runs on the machine needs it more, and the manifest does.
 pub const FREE_BYTES_MIN: u64 = 16 << 20;
+/// Most threads that read logs at one time.
+const READERS_MAX: usize = 4;
 /// How long until a store that failed is opened anew, first and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
@@ -73,6 +75,8 @@ pub struct Stats {
     pub faults: [AtomicU64; FAULT_KINDS.len()],
     /// Whether the log stands still.
     pub faulty: AtomicBool,
+    /// Whether the store was found to be damaged, also after it was opened anew: the next start sets it aside.
+    pub condemned: AtomicBool,
     logs: Mutex<BTreeMap<TermId, Summary>>,
 }
 
@@ -122,6 +126,7 @@ pub struct Log {
     bell: Arc<Bell>,
     stats: Arc<Stats>,
     store: Store,
+    readers: Arc<Semaphore>,
 }
 
 impl Log {
@@ -140,7 +145,7 @@ impl Log {
         })?;
         let bell = Arc::new(Bell::new(thread.thread().clone()));
         let _ = bell_there.send(bell.clone());
-        Ok(Self { commands, bell, stats, store: shared })
+        Ok(Self { commands, bell, stats, store: shared, readers: Arc::new(Semaphore::new(READERS_MAX)) })
     }
 
     /// Wakes the thread, for a journal to hold on to.
@@ -180,9 +185,19 @@ impl Log {
         &self.stats
     }
 
-    /// Reads a terminal's log. Blocking.
-    pub fn reader(&self, id: TermId) -> Reader {
-        Reader::new(&self.store, id)
+    /// Reads a terminal's log, on a thread of its own; the number of those is bounded, and others wait.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        id: TermId,
+        read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let _turn = self.readers.acquire().await;
+        let reader = Reader::new(&self.store, id);
+        let read = tokio::task::spawn_blocking(move || read(&reader));
+        read.await.unwrap_or(Err(StoreError::Panicked { what: "read" }))
     }
 
     fn tell(&self, command: Command) {
@@ -382,9 +397,22 @@ impl Writer {
             let error = error as &dyn std::error::Error;
             tracing::error!(error, "the log stands still: terminals go on, and output may be missing from their history");
         }
+        if let (PassError::Store(error), Some(Fault { kind: FaultKind::Store, .. })) = (error, &before)
+            && error.is_damage()
+        {
+            self.condemn();
+        }
         let pause = before.map_or(RETRY_FIRST, |fault| (fault.pause * 2).min(RETRY_MAX));
         self.fault = Some(Fault { kind, retry_at: Instant::now() + pause, pause });
         self.set_lossy(true);
+    }
+
+    /// The store is damaged, and opening it anew did not help.
+    fn condemn(&self) {
+        match self.store.condemn() {
+            Ok(()) => self.stats.condemned.store(true, Ordering::Relaxed),
+            Err(error) => tracing::error!(%error, "the store is damaged and cannot be marked so"),
+        }
     }
 
     fn set_lossy(&self, lossy: bool) {

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     Name, TermId,
+    log::writer::Log,
     pty::{adopt, spawn},
     terminal::{Buried, Course, Describe, Description, Drained, Gone, Held, Lane, Start, Stop, Terminal},
 };
@@ -60,6 +61,8 @@ pub struct SupervisorParts {
     pub lanes: Vec<ArbiterHandle>,
     /// Does what is planned.
     pub executor: Executor,
+    /// Keeps what terminals put out.
+    pub log: Log,
     /// What is refused.
     pub limits: Limits,
     /// Told once everything handed back has been dealt with.
@@ -73,6 +76,7 @@ pub struct Supervisor {
     next_id: TermId,
     lanes: Vec<ArbiterHandle>,
     executor: Executor,
+    log: Log,
     limits: Limits,
     recovering: BTreeSet<TermId>,
     ready: Option<oneshot::Sender<()>>,
@@ -105,6 +109,7 @@ impl Supervisor {
             next_id: parts.next_id,
             lanes: parts.lanes,
             executor: parts.executor,
+            log: parts.log,
             limits: parts.limits,
             recovering,
             ready: Some(parts.ready),
@@ -190,6 +195,7 @@ impl Supervisor {
             (None, _) => {
                 self.records.remove(&id);
                 self.lane(id).spawn_fn(move || Lane::current().forget(id));
+                self.log.forget(id);
             }
         }
     }
@@ -249,6 +255,7 @@ impl Supervisor {
             id,
             size: record.size,
             offset: record.offset,
+            logged: record.logged,
             course,
             supervisor: ctx.address().recipient(),
             gone: ctx.address().recipient(),
@@ -372,6 +379,7 @@ impl Supervisor {
             state: State::Creating,
             ending: false,
             offset: 0,
+            logged: create.logged,
         })
     }
 
@@ -505,6 +513,9 @@ impl Handler<Create> for Supervisor {
                 Err(error) => return Box::pin(async { Err(error) }),
             };
             let id = record.id;
+            if !record.logged {
+                self.log.exclude(id);
+            }
             self.records.insert(id, record);
             self.entries.insert(id, Entry { creators: vec![reply], ..Entry::default() });
             let intent = self.changed(id, ctx);

@@ -46,6 +46,13 @@ pub struct Record {
     pub ending: bool,
     /// Where its output stood when this was written.
     pub offset: u64,
+    /// Whether its output goes to disk.
+    #[serde(default = "yes")]
+    pub logged: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Whether a child that ended is started again.
@@ -191,6 +198,7 @@ mod tests {
             state,
             ending: false,
             offset: 3,
+            logged: true,
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Create {
     pub size: Size,
     /// Whether its child is started again.
     pub restart: Restart,
+    /// Whether its output goes to disk.
+    pub logged: bool,
     /// Chosen at random by who asks: asking again with it gives the same terminal. 0 is none.
     pub token: u64,
     /// A terminal of that name that exists is the answer, not an error.

@@ -16,6 +16,7 @@ pub mod inventory;
 pub mod manifest;
 mod messages;
 pub mod plan;
+pub mod rescue;
 
 pub use self::{
     actor::{Limits, Supervisor, SupervisorParts},

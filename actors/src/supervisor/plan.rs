@@ -201,6 +201,7 @@ mod tests {
             state,
             ending,
             offset: 0,
+            logged: true,
         }
     }
 

@@ -10,8 +10,8 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, Running, SpawnHandle,
-    StreamHandler, WrapFuture, fut,
+    Actor, ActorContext, ActorFuture, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient,
+    ResponseActFuture, Running, SpawnHandle, StreamHandler, WrapFuture, fut,
 };
 use bytes::Bytes;
 use tokio::{
@@ -32,7 +32,10 @@ use super::{
 };
 use crate::{
     Size, TermId,
-    log::journal::{Ingest, JournalError, Kind, RECORD_MAX, Source},
+    log::{
+        journal::{Ingest, JournalError, Kind, RECORD_MAX, Source},
+        replay,
+    },
     mirror,
     pty::{
         Exit, Master,
@@ -65,6 +68,7 @@ const MAILBOX_MAX: usize = 256;
 pub struct Terminal {
     id: TermId,
     lane: Rc<Lane>,
+    logged: bool,
     pty: Option<Rc<AsyncFd<Arc<Master>>>>,
     course: Option<Course>,
     obituary: Obituary,
@@ -119,6 +123,7 @@ impl Terminal {
             id: start.id,
             size: start.size,
             lane,
+            logged: start.logged,
             pty: None,
             phase,
             screen,
@@ -191,12 +196,29 @@ impl Terminal {
         self.phase = before.after(happening);
         match self.phase {
             Phase::Drained(exit) if !matches!(before, Phase::Drained(_)) => self.report_drained(exit),
-            Phase::Ended(_) if !matches!(before, Phase::Ended(_)) => self.release_pty(ctx),
+            Phase::Ended(_) if !matches!(before, Phase::Ended(_)) => {
+                self.release_pty(ctx);
+                self.retire();
+            }
             Phase::Running { .. } | Phase::Draining(_) | Phase::Drained(_) | Phase::Ended(_) => {}
         }
     }
 
+    /// Leaves the room in the journal to those that live, once all is on disk, its last screen included.
+    fn retire(&mut self) {
+        if self.logged {
+            self.lane.journal().retire(self.id);
+        }
+    }
+
     fn report_drained(&mut self, exit: Exit) {
+        let lane = self.lane.clone();
+        let mut journal = lane.journal();
+        self.screen.now(&mut journal);
+        if let Err(error) = self.screen.checkpoint(&mut journal) {
+            tracing::warn!(id = %self.id, %error, "the last screen is not on record: it is drawn again from what came before");
+        }
+        drop(journal);
         let offset = self.end_offset();
         // Once in a child's life.
         self.obituary.supervisor.do_send(Drained { id: self.id, exit, offset });
@@ -435,6 +457,7 @@ impl Actor for Terminal {
                 .map(|()| self.child_ended(Exit::Unknown, ctx)),
             Course::Ended(_) => {
                 self.recorded_size();
+                self.retire();
                 Ok(())
             }
         };
@@ -513,10 +536,33 @@ impl Handler<Stop> for Terminal {
     }
 }
 
-impl Handler<Attach> for Terminal {
-    type Result = MessageResult<Attach>;
+/// What waits for a screen that has to be read from disk first.
+type Recalled<T> = ResponseActFuture<Terminal, T>;
 
-    fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) -> Self::Result {
+impl Terminal {
+    /// Resolves once there is a screen to show: at once, but for a terminal that has ended and whose last screen is on disk only.
+    fn recalled(&self) -> impl ActorFuture<Self, Output = ()> + 'static {
+        let log = self.screen.is_elsewhere(&self.lane.journal()).then(|| self.lane.log().clone());
+        let (id, size, end) = (self.id, self.size, self.end_offset());
+        let read = async move {
+            match log {
+                Some(log) => Some(log.read(id, move |reader| replay::screen(reader, size, end)).await),
+                None => None,
+            }
+        };
+        read.into_actor(self).map(move |screen, terminal, _| match screen {
+            None => {}
+            Some(Ok(mirror)) => {
+                terminal.size = mirror.size();
+                terminal.screen.recall(mirror);
+            }
+            Some(Err(error)) => {
+                tracing::error!(%id, error = &error as &dyn std::error::Error, "the screen of a terminal that has ended cannot be read");
+            }
+        })
+    }
+
+    fn attach(&mut self, attach: Attach, ctx: &mut Context<Self>) -> Attached {
         let id = ClientId::fresh();
         let offset = match attach.from {
             AttachFrom::Screen => self.end_offset(),
@@ -532,7 +578,29 @@ impl Handler<Attach> for Terminal {
             self.show(id);
         }
         self.publish(ctx);
-        MessageResult(Attached { client: id, outbox })
+        Attached { client: id, outbox }
+    }
+
+    fn snapshot(&mut self, kind: SnapshotKind) -> Snapshot {
+        let mut journal = self.lane.journal();
+        let mirror = self.screen.now(&mut journal);
+        let body = match kind {
+            SnapshotKind::Text => SnapshotBody::Text(mirror.text()),
+            SnapshotKind::Ansi => SnapshotBody::Ansi(mirror.repaint().into()),
+            SnapshotKind::Cells => SnapshotBody::Cells(mirror.view()),
+        };
+        let snapshot = Snapshot { offset: journal.end_offset(self.id).unwrap_or(0), size: mirror.size(), body };
+        drop(journal);
+        self.park_if_over();
+        snapshot
+    }
+}
+
+impl Handler<Attach> for Terminal {
+    type Result = Recalled<Attached>;
+
+    fn handle(&mut self, attach: Attach, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.recalled().map(|(), terminal, ctx| terminal.attach(attach, ctx)))
     }
 }
 
@@ -598,21 +666,10 @@ impl Handler<Resize> for Terminal {
 }
 
 impl Handler<TakeSnapshot> for Terminal {
-    type Result = MessageResult<TakeSnapshot>;
+    type Result = Recalled<Snapshot>;
 
     fn handle(&mut self, TakeSnapshot(kind): TakeSnapshot, _: &mut Self::Context) -> Self::Result {
-        let mut journal = self.lane.journal();
-        let mirror = self.screen.now(&mut journal);
-        let body = match kind {
-            SnapshotKind::Text => SnapshotBody::Text(mirror.text()),
-            SnapshotKind::Ansi => SnapshotBody::Ansi(mirror.repaint().into()),
-            SnapshotKind::Cells => SnapshotBody::Cells(mirror.view()),
-        };
-        let snapshot = Snapshot { offset: journal.end_offset(self.id).unwrap_or(0), size: mirror.size(), body };
-        if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
-            self.screen.park(&journal);
-        }
-        MessageResult(snapshot)
+        Box::pin(self.recalled().map(move |(), terminal, _| terminal.snapshot(kind)))
     }
 }
 

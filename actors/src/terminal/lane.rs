@@ -9,7 +9,10 @@ use std::{
 use actix::Addr;
 
 use super::{Checkpoint, Terminal};
-use crate::{TermId, log::journal::Journal};
+use crate::{
+    TermId,
+    log::{journal::Journal, writer::Log},
+};
 
 thread_local! {
     static LANE: RefCell<Option<Rc<Lane>>> = const { RefCell::new(None) };
@@ -18,14 +21,20 @@ thread_local! {
 /// See the module's head.
 pub struct Lane {
     journal: RefCell<Journal>,
+    log: Log,
     terminals: RefCell<HashMap<TermId, Addr<Terminal>>>,
 }
 
 impl Lane {
-    /// Gives this thread its lane.
-    pub fn install(journal: Journal) {
-        let lane = Self { journal: RefCell::new(journal), terminals: RefCell::default() };
+    /// Gives this thread its lane, whose journal is from now on followed by the log.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn install(mut journal: Journal, log: Log) -> std::io::Result<()> {
+        log.follow(journal.follow(log.bell())?);
+        let lane = Self { journal: RefCell::new(journal), log, terminals: RefCell::default() };
         LANE.with_borrow_mut(|slot| *slot = Some(Rc::new(lane)));
+        Ok(())
     }
 
     /// This thread's lane.
@@ -39,6 +48,11 @@ impl Lane {
     /// The journal. Never held across an await or a message.
     pub fn journal(&self) -> RefMut<'_, Journal> {
         self.journal.borrow_mut()
+    }
+
+    /// What is on disk.
+    pub(super) fn log(&self) -> &Log {
+        &self.log
     }
 
     /// Drops the records of all terminals but these: what is left of others holds room back, and nobody can be asked for a checkpoint.

@@ -21,6 +21,8 @@ pub struct Start {
     pub size: Size,
     /// Where its output stands, if its journal does not say.
     pub offset: u64,
+    /// Whether its output goes to disk.
+    pub logged: bool,
     /// What runs on it.
     pub course: Course,
     /// Who is told that its output is drained after the child's end.

@@ -37,6 +37,16 @@ impl Screen {
         Self { id, initial, mirror: None, cursor, uncheckpointed: 0, parts: Vec::new(), careful_until: None }
     }
 
+    /// Shows a screen that was rebuilt from elsewhere, since the journal has none.
+    pub(super) fn recall(&mut self, mirror: Mirror) {
+        self.mirror = Some(mirror);
+    }
+
+    /// Whether it would have to be [recalled](Screen::recall) before it shows anything.
+    pub(super) fn is_elsewhere(&self, journal: &Journal) -> bool {
+        self.mirror.is_none() && !journal.holds_screen(self.id)
+    }
+
     /// Drops the grid.
     pub(super) fn park(&mut self, journal: &Journal) {
         *self = Self::parked(self.id, self.size(), journal);

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeSet,
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
     sync::Arc,
@@ -18,7 +19,12 @@ use tokio::{
 use super::*;
 use crate::{
     Size, TermId,
-    log::journal::{BYTES_MIN, DataPath, Journal, JournalFds},
+    log::{
+        journal::{BYTES_MIN, DataPath, Journal, JournalFds},
+        retention::Limits,
+        store::Store,
+        writer::{Log, Settings},
+    },
     pty::{Exit, Master},
 };
 
@@ -70,13 +76,21 @@ fn journal() -> Journal {
     Journal::open(JournalFds::create().unwrap(), BYTES_MIN, DataPath::Splice).unwrap().0
 }
 
+/// A log whose files have no names any more.
+fn log() -> Log {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { term_bytes_max: 1 << 30, age_max: Duration::from_secs(1 << 30), total_bytes_max: 1 << 40 };
+    let settings = Settings { sync: Duration::from_millis(20), limits };
+    Log::start(Store::open(&dir.path().join("store")).unwrap(), settings, BTreeSet::new()).unwrap()
+}
+
 /// A terminal on this thread.
 fn start(course: Course) -> Stage {
     start_with(journal(), course)
 }
 
 fn start_with(journal: Journal, course: Course) -> Stage {
-    Lane::install(journal);
+    Lane::install(journal, log()).unwrap();
     start_on_lane(course)
 }
 
@@ -85,7 +99,8 @@ fn start_on_lane(course: Course) -> Stage {
     let ear = Ear { drained: drained_at, gone: gone_at }.start();
     let (supervisor, obituary): (Recipient<Drained>, Recipient<Gone>) = (ear.clone().recipient(), ear.recipient());
     let terminal =
-        Terminal::new(Start { id: TERM, size: Size::DEFAULT, offset: 0, course, supervisor, gone: obituary }).start();
+        Terminal::new(Start { id: TERM, size: Size::DEFAULT, offset: 0, logged: true, course, supervisor, gone: obituary })
+            .start();
     Stage { terminal, drained, gone }
 }
 
@@ -239,7 +254,7 @@ fn one_who_is_asked_for_room_before_it_is_there_keeps_its_offset_and_is_asked_ag
         };
         flood(&mut journal, TERM).unwrap();
         while flood(&mut journal, flooding).is_ok() {}
-        Lane::install(journal);
+        Lane::install(journal, log()).unwrap();
         let lane = Lane::current();
         lane.ask_for_room();
         assert_eq!(lane.journal().end_offset(TERM), Some(4096));
@@ -249,6 +264,7 @@ fn one_who_is_asked_for_room_before_it_is_there_keeps_its_offset_and_is_asked_ag
         stage.terminal.send(IsDrawing).await.unwrap();
         lane.ask_for_room();
         while stage.terminal.send(IsDrawing).await.unwrap() {}
+        lane.log().drain().await;
         flood(&mut lane.journal(), flooding).expect("room");
         assert_eq!(stage.terminal.send(Describe).await.unwrap().offset, 4096);
     });

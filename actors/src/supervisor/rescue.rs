@@ -1,0 +1,50 @@
+//! A record for a terminal that has none: its manifest was lost, and it lives on.
+//!
+//! **Invariant.** A child that runs is never ended for the supervisor's own troubles: what can be learnt of it from the kernel makes a
+//! record. Its environment overrides and how it was to be restarted cannot, and are not guessed at.
+
+use std::{
+    fs,
+    os::fd::AsFd,
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    inventory::Descriptors,
+    manifest::{Record, Restart, State},
+    plan::Process,
+};
+use crate::{Name, Size, TermId, pty::adopt};
+
+/// What a supervisor writes of a terminal that it finds without a record; `None` if its child does not run its command.
+pub fn rescue(id: TermId, held: &mut Descriptors) -> Option<Record> {
+    if held.observe().process != Process::Running {
+        return None;
+    }
+    let (cols, rows) = held.master.as_ref()?.size().ok()?;
+    let pid = adopt::pid_of(held.pidfd.as_ref()?.as_fd())?.as_raw_nonzero();
+    let of_process = |what: &str| PathBuf::from(format!("/proc/{pid}/{what}"));
+    let strings = |what: &str| -> Vec<String> {
+        let bytes = fs::read(of_process(what)).unwrap_or_default();
+        let parts = bytes.split(|byte| *byte == 0).filter(|part| !part.is_empty());
+        parts.map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+    };
+    let named = strings("environ").into_iter().find_map(|variable| variable.strip_prefix("KAVAL_TERM_NAME=")?.parse().ok());
+    let name: Name = named.or_else(|| format!("rescued-{id}").parse().ok())?;
+    Some(Record {
+        id,
+        name,
+        argv: strings("cmdline"),
+        cwd: fs::read_link(of_process("cwd")).unwrap_or_else(|_| "/".into()),
+        env: Vec::new(),
+        size: Size::new(cols.into(), rows.into()).unwrap_or(Size::DEFAULT),
+        restart: Restart::Never,
+        created_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
+        token: 0,
+        state: State::Live,
+        ending: false,
+        offset: 0,
+        logged: true,
+    })
+}
