@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -31,8 +31,6 @@ pub(super) struct Opened {
     pub(super) manifest: Manifest,
     pub(super) records: BTreeMap<TermId, Record>,
     pub(super) next_id: TermId,
-    /// Where a damaged database was put.
-    pub(super) set_aside: Option<PathBuf>,
 }
 
 /// Opens the database in `path`, or a new one in its place.
@@ -71,7 +69,7 @@ pub(super) fn open(path: &Path, held: &mut BTreeMap<TermId, Descriptors>) -> any
 fn renew(path: &Path, salvaged: BTreeMap<TermId, Record>) -> anyhow::Result<Opened> {
     let aside = Store::set_aside(path).context("a damaged store cannot be set aside")?;
     tracing::error!(aside = %aside.display(), "the store is damaged and was set aside: history begins anew");
-    let mut opened = Opened { set_aside: Some(aside), ..open_whole(path)? };
+    let mut opened = open_whole(path)?;
     for record in salvaged.into_values() {
         opened.manifest.put(&record)?;
         opened.records.insert(record.id, record);
@@ -83,7 +81,7 @@ fn open_whole(path: &Path) -> anyhow::Result<Opened> {
     let store = open_patiently(path)?;
     let manifest = Manifest::open(&store)?;
     let (records, next_id) = (manifest.load()?, manifest.next_id()?);
-    Ok(Opened { store, manifest, records, next_id, set_aside: None })
+    Ok(Opened { store, manifest, records, next_id })
 }
 
 fn open_patiently(path: &Path) -> Result<Store, StoreError> {

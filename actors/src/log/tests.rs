@@ -271,3 +271,28 @@ proptest! {
         }
     }
 }
+
+/// Incompressible output, five times what may be kept: files never outgrow the limit, and the newest output is there.
+#[test]
+fn the_disk_that_is_used_stays_under_the_limit_whatever_is_put_out() {
+    const TOTAL: u64 = 64 << 20;
+    let mut world = World::new();
+    world.writer.settings.limits = Limits { total_bytes_max: TOTAL, ..UNLIMITED };
+    let noise = bytes(256 << 10, 1);
+    let mut highest = 0;
+    for round in 0..400 {
+        let id = TermId(round % TERMS);
+        world.output(id, &noise);
+        world.checkpoint(id);
+        world.writer.pass_or_fail();
+        highest = highest.max(world.store.disk_bytes());
+    }
+    assert!(world.writer.fault.is_none(), "{:?}", world.writer.fault);
+    assert!(highest < TOTAL, "{highest} bytes on disk");
+    for (id, model) in &world.models {
+        let missing = world.check(*id, 0, 500_000);
+        let kept = model.output.len() as u64 - missing;
+        assert!(missing > 0 && kept > 1 << 20, "{kept} bytes of terminal {id} are kept");
+    }
+    eprintln!("{highest} bytes on disk at most");
+}
