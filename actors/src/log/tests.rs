@@ -119,10 +119,15 @@ impl World {
         {
             return (pieces, next.unwrap_or(end));
         }
-        let mut data = Vec::new();
-        let offset = self.journal.read_output(id, from, max, &mut data);
-        let end = offset + data.len() as u64;
-        (vec![Piece::Output { offset, time_ns: 0, data: data.into() }], end)
+        let (mut cursor, mut data) = (self.journal.seek(id, from), Vec::new());
+        while let Some(record) = self.journal.next(id, &mut cursor) {
+            if record.kind == Kind::Output && data.len() < max {
+                let known = from.saturating_sub(record.offset).min(record.payload.len() as u64) as usize;
+                data.extend_from_slice(&record.payload[known..]);
+            }
+        }
+        let end = from + data.len() as u64;
+        (vec![Piece::Output { offset: from, time_ns: 0, data: data.into() }], end)
     }
 
     /// Reads everything from `from` on in pages, and checks each byte against what was put out; returns the bytes that were missing.

@@ -106,6 +106,11 @@ impl Stats {
         self.logs().iter().map(|(id, log)| (*id, log.bytes)).collect()
     }
 
+    /// The first offset of a terminal's log; `None` if there is none.
+    pub fn floor(&self, id: TermId) -> Option<u64> {
+        self.logs().get(&id).map(|log| log.floor)
+    }
+
     fn count_fault(&self, kind: FaultKind) {
         self.faults[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -359,7 +364,7 @@ impl Writer {
 
     fn note(&self, id: TermId, log: &TermLog) {
         let standing = log.standing();
-        self.stats.logs().insert(id, Summary { bytes: standing.bytes, oldest_ns: standing.oldest_ns });
+        self.stats.logs().insert(id, Summary { bytes: standing.bytes, oldest_ns: standing.oldest_ns, floor: standing.floor });
     }
 
     pub(super) fn pass_or_fail(&mut self) {

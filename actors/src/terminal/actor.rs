@@ -21,12 +21,13 @@ use tokio::{
 };
 
 use super::{
-    Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Describe, Description, Detach, Drained, Gone,
-    HistoryPage, Input, InputError, Lane, Mode, Pump, ReadHistory, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind,
-    Start, Stop, TakeSnapshot,
+    Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Describe, Description, Detach, Drained, Gone, Input,
+    InputError, Lane, Mode, Pump, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind, Start, Stop,
+    TakeSnapshot,
     fanout::{Client, Need, QUEUE_BYTES_MAX},
     intake::Intake,
     messages::Held,
+    page,
     screen::Screen,
     state::{Happening, Phase},
 };
@@ -34,6 +35,7 @@ use crate::{
     Size, TermId,
     log::{
         journal::{Ingest, JournalError, Kind, RECORD_MAX, Source},
+        piece::Page,
         replay,
     },
     mirror,
@@ -673,16 +675,34 @@ impl Handler<TakeSnapshot> for Terminal {
     }
 }
 
-impl Handler<ReadHistory> for Terminal {
-    type Result = MessageResult<ReadHistory>;
+impl Handler<ReadPage> for Terminal {
+    type Result = Recalled<Page>;
 
-    fn handle(&mut self, ReadHistory { from, max }: ReadHistory, _: &mut Self::Context) -> Self::Result {
-        let journal = self.lane.journal();
-        let end = journal.end_offset(self.id).unwrap_or(0);
-        let floor = journal.floor_offset(self.id).unwrap_or(end);
-        let mut data = Vec::new();
-        let offset = journal.read_output(self.id, from.max(floor), max, &mut data);
-        MessageResult(HistoryPage { offset, data: data.into(), floor, end })
+    fn handle(&mut self, ReadPage { start, to, bytes_max }: ReadPage, _: &mut Self::Context) -> Self::Result {
+        let mut here = page::page(&self.lane.journal(), self.id, start, to, bytes_max);
+        let floor = if self.logged { self.lane.log().stats().floor(self.id) } else { None };
+        let Some(floor) = floor.filter(|floor| *floor < here.floor) else {
+            if !self.logged {
+                page::call_not_logged(&mut here);
+            }
+            return Box::pin(fut::ready(here));
+        };
+        if page::is_whole(&here, start) {
+            return Box::pin(fut::ready(Page { floor, ..here }));
+        }
+        let (id, log) = (self.id, self.lane.log().clone());
+        let read = async move {
+            let found = log.read(id, move |reader| reader.page(start, to, bytes_max)).await;
+            match found {
+                Ok(Some(disk)) => page::join(disk, &here, start, to),
+                Ok(None) => here,
+                Err(error) => {
+                    tracing::error!(%id, error = &error as &dyn std::error::Error, "history cannot be read from disk");
+                    here
+                }
+            }
+        };
+        Box::pin(read.into_actor(self))
     }
 }
 
