@@ -824,7 +824,7 @@ fn a_stranger_on_the_machine_is_not_served() {
     let instance = Instance::start();
     let bystander = Bystander::begin(&instance);
     let socket = instance.socket();
-    for dir in [instance.dir.path().to_owned(), instance.path("run"), instance.path("run/kaval")] {
+    for dir in [instance.dir().to_owned(), instance.path("run"), instance.path("run/kaval")] {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
     }
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();

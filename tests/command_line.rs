@@ -103,7 +103,7 @@ fn new_starts_where_and_with_what_it_is_told() {
     let there = instance.path("there");
     let args = ["new", "-d", "t", "--cwd", "there", "--env", "A=1", "--env", "B=x=y", "--size", "100x7", "--"];
     let script = "pwd; echo $A $B; stty size";
-    let status = instance.command(&[&args[..], &["sh", "-c", script]].concat()).current_dir(instance.dir.path()).status();
+    let status = instance.command(&[&args[..], &["sh", "-c", script]].concat()).current_dir(instance.dir()).status();
     assert!(status.unwrap().success());
     assert_eq!(exit(&instance, "t"), json!({"code": 0}));
     assert_eq!(raw_history(&instance, "t"), format!("{}\r\n1 x=y\r\n7 100\r\n", there.display()));

@@ -37,24 +37,24 @@ struct Stage {
 impl Stage {
     fn open() -> Self {
         let instance = Instance::start();
-        let pane = Pane::open(&instance.command::<&str>(&[]), instance.dir.path(), WINDOW);
+        let pane = Pane::open(&instance.command::<&str>(&[]), instance.dir(), WINDOW);
         Self { pane, instance }
     }
 
     /// With a terminal `t` that runs an interactive bash.
     fn with_bash(prompt: &str) -> Self {
         let stage = Self::open();
-        let home = format!("HOME={}", stage.instance.dir.path().display());
+        let home = format!("HOME={}", stage.instance.dir().display());
         let prompt = format!("PS1={prompt}");
         let env = ["--env", &home, "--env", &prompt, "--env", "LC_ALL=C.UTF-8", "--env", "HISTFILE="];
-        let cwd = ["--cwd", stage.instance.dir.path().to_str().unwrap()];
+        let cwd = ["--cwd", stage.instance.dir().to_str().unwrap()];
         let command = ["--", "bash", "--noprofile", "--norc"];
         stage.instance.ok(&[&["new", "-d", "t"], &env[..], &cwd, &command].concat());
         stage
     }
 
     fn another_window(&self, size: (u16, u16)) -> Pane {
-        Pane::open(&self.instance.command::<&str>(&[]), self.instance.dir.path(), size)
+        Pane::open(&self.instance.command::<&str>(&[]), self.instance.dir(), size)
     }
 
     fn attach(&self) {

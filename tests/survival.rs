@@ -94,17 +94,19 @@ async fn watch(socket: PathBuf, name: String) -> Received {
     }
 }
 
-async fn history(instance: &Instance, name: &str) -> Vec<u8> {
+/// All that is kept: where it begins, and the bytes, which follow on each other.
+async fn history(instance: &Instance, name: &str) -> (u64, Vec<u8>) {
     let mut client = instance.client().await;
     let stream = client.request(Op::History { term: name.into(), from: 0, to: None }).await.unwrap();
-    let mut bytes = Vec::new();
+    let (mut floor, mut bytes) = (None, Vec::new());
     loop {
         match client.next().await.unwrap() {
             Incoming::Event(Event::Output { data, offset, .. }) => {
-                assert_eq!(offset, bytes.len() as u64, "history of {name}");
+                let floor = *floor.get_or_insert(offset);
+                assert_eq!(offset, floor + bytes.len() as u64, "history of {name}");
                 bytes.extend_from_slice(&data.0);
             }
-            Incoming::Event(Event::End { req }) if req == stream => return bytes,
+            Incoming::Event(Event::End { req }) if req == stream => return (floor.unwrap_or(0), bytes),
             Incoming::Ok { .. } | Incoming::Event(_) => {}
             Incoming::Err { error, .. } => panic!("{error}"),
         }
@@ -237,7 +239,7 @@ fn survive(instance: &Instance, modes: &[&str], kills: usize, churning: bool) ->
     let watching: Vec<_> =
         subjects.iter().map(|subject| runtime.spawn(watch(instance.socket(), subject.name.clone()))).collect();
     let stop = Arc::new(AtomicBool::new(false));
-    let start_churning = |who| runtime.spawn(churn(instance.socket(), instance.dir.path().to_owned(), who, stop.clone()));
+    let start_churning = |who| runtime.spawn(churn(instance.socket(), instance.dir().to_owned(), who, stop.clone()));
     let churners: Vec<_> = (0..if churning { 3 } else { 0 }).map(start_churning).collect();
     kill_at_random(instance, kills);
     stop.store(true, Ordering::Release);
@@ -250,12 +252,12 @@ fn survive(instance: &Instance, modes: &[&str], kills: usize, churning: bool) ->
         let received = runtime.block_on(async { tokio::time::timeout(PATIENCE, watching).await }).expect("an end").unwrap();
         let (record, history) = (fs::read(&subject.record).unwrap(), runtime.block_on(history(instance, &subject.name)));
         total += record.len();
-        if record != history || record != received.bytes || received.lags > 0 {
+        if (0, &record) != (history.0, &history.1) || record != received.bytes || received.lags > 0 {
             differing.push(format!(
                 "{}: wrote {}, history {}, received {}, {} lags",
                 subject.name,
                 record.len(),
-                history.len(),
+                history.1.len(),
                 received.bytes.len(),
                 received.lags
             ));
@@ -277,6 +279,57 @@ fn no_kill_loses_repeats_or_moves_a_byte_and_no_child_or_client_notices() {
     let modes = ["flood", "flood", "flood", "flood", "count", "count", "count", "trickle", "trickle", "trickle"];
     let differing = survive(&instance, &modes, if soak() { 1000 } else { 100 }, true);
     assert!(differing.is_empty(), "{differing:#?}");
+    compare_with_disk(instance, modes.len(), ROOMY);
+}
+
+/// What is on disk once keeper and supervisor are gone and nothing else is left, against the children's records.
+fn compare_with_disk(instance: Instance, subjects: usize, config: &str) {
+    let names: Vec<String> = instance.ls().iter().map(|term| term["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names.len(), subjects);
+    let instance = Instance::start_in(instance.end(), config, &[], &[]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for name in names {
+        let record = fs::read(instance.path(&format!("record-{}", name.rsplit_once('-').unwrap().1))).unwrap();
+        let (floor, history) = runtime.block_on(history(&instance, &name));
+        assert!((floor, &history) == (0, &record), "{name}: wrote {}, {} are on disk from {floor} on", record.len(), history.len());
+    }
+}
+
+/// The journal is too small for what is written, so kills land while blocks are sealed, merged, flushed and evicted, and while segments are
+/// freed; what the journal has let go of is read from disk, and joined to what it has.
+fn survive_logging(config: &str, kills: usize, is_right: impl Fn(u64, &[u8], &[u8]) -> bool) {
+    let instance = Instance::start_with(config, &[]);
+    let subjects = create_subjects(&instance, &["flood", "flood", "count", "count", "trickle", "trickle"]);
+    kill_at_random(&instance, kills);
+    fs::write(instance.path("stop"), "").unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for subject in &subjects {
+        instance.ok(&["wait", &subject.name, "--exit"]);
+        let record = fs::read(&subject.record).unwrap();
+        let (floor, history) = runtime.block_on(history(&instance, &subject.name));
+        let (name, wrote, kept) = (&subject.name, record.len(), history.len());
+        assert!(is_right(floor, &history, &record), "{name}: wrote {wrote}, kept {kept} from {floor} on");
+    }
+    let again = Instance::start_in(instance.end(), config, &[], &[]);
+    for subject in &subjects {
+        let record = fs::read(&subject.record).unwrap();
+        let (floor, history) = runtime.block_on(history(&again, &subject.name));
+        assert!(is_right(floor, &history, &record), "{} from disk: {} from {floor} on", subject.name, history.len());
+    }
+}
+
+#[test]
+fn no_kill_costs_the_log_a_byte_that_the_journal_has_let_go_of() {
+    let config = "[journal]\nbytes_max = \"16MiB\"\n[log]\nsync = \"20ms\"\n";
+    survive_logging(config, if soak() { 400 } else { 40 }, |floor, kept, wrote| floor == 0 && kept == wrote);
+}
+
+#[test]
+fn what_retention_leaves_over_kills_is_the_end_of_what_was_written() {
+    let config = "[journal]\nbytes_max = \"16MiB\"\n[log]\nsync = \"20ms\"\nbytes_max = \"2MiB\"\n";
+    survive_logging(config, if soak() { 400 } else { 40 }, |floor, kept, wrote| {
+        kept.len() >= wrote.len().min(1 << 20) && wrote.get(floor as usize..) == Some(kept)
+    });
 }
 
 /// The test above can fail: where bytes pass through the supervisor's memory, it does.

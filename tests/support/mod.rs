@@ -34,6 +34,15 @@ pub fn example(name: &str) -> PathBuf {
     path
 }
 
+/// Waits, without a pause, for what raises no event that a test could wait for.
+pub fn spin_until(what: &str, mut happened: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !happened() {
+        assert!(Instant::now() < deadline, "waited for {what}");
+        thread::yield_now();
+    }
+}
+
 /// What a daemon has written to stderr so far.
 #[derive(Clone, Default)]
 pub struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
@@ -69,7 +78,7 @@ impl Log {
 }
 
 pub struct Instance {
-    pub dir: TempDir,
+    dir: Option<TempDir>,
     pub log: Log,
     daemon: Child,
 }
@@ -88,8 +97,13 @@ impl Instance {
     /// The same with variables in the supervisor's environment.
     pub fn start_with_env(config: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let dir = tempfile::Builder::new().prefix("kaval-test-").tempdir().unwrap();
+        Self::start_in(dir, config, args, env)
+    }
+
+    /// The same in a directory that another instance may have left.
+    pub fn start_in(dir: TempDir, config: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         fs::create_dir_all(dir.path().join("config/kaval")).unwrap();
-        fs::create_dir(dir.path().join("run")).unwrap();
+        fs::create_dir_all(dir.path().join("run")).unwrap();
         fs::write(dir.path().join("config/kaval/kaval.toml"), config).unwrap();
         let mut command = command_in(dir.path());
         command.envs(env.iter().copied());
@@ -97,13 +111,25 @@ impl Instance {
             command.arg("serve").args(args).stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
         let log = Log::default();
         log.clone().follow(daemon.stderr.take().unwrap());
-        let instance = Self { dir, log, daemon };
+        let instance = Self { dir: Some(dir), log, daemon };
         instance.log.await_count("ready", 1);
         instance
     }
 
+    /// Ends keeper and supervisor, and with them every terminal; what is left is what is on disk.
+    pub fn end(mut self) -> TempDir {
+        kill_process(self.keeper_pid(), Signal::TERM).unwrap();
+        self.daemon.wait().unwrap();
+        self.dir.take().unwrap()
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.as_ref().unwrap().path()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.dir().join(name)
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -133,7 +159,7 @@ impl Instance {
 
     /// `kaval …` with this instance's environment.
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
-        let mut command = command_in(self.dir.path());
+        let mut command = command_in(self.dir());
         command.args(args).stdin(Stdio::null());
         command
     }
@@ -178,6 +204,9 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        if self.dir.is_none() {
+            return;
+        }
         let _ = kill_process(self.keeper_pid(), Signal::TERM);
         let _ = self.daemon.wait();
         if thread::panicking() {

@@ -1,0 +1,198 @@
+//! The log on disk, with a real supervisor: what is there when everything else is gone, and what a disk that fails costs.
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use kaval::{
+    client::Incoming,
+    wire::{Event, Op},
+};
+use support::{Instance, example};
+use tempfile::TempDir;
+
+/// A journal that forgets soon.
+const SMALL_JOURNAL: &str = "[journal]\nbytes_max = \"16MiB\"\n[log]\nsync = \"50ms\"\n";
+
+/// History as it arrives: pieces of output, each with its offset.
+fn pieces(instance: &Instance, name: &str) -> Vec<(u64, Vec<u8>)> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut client = instance.client().await;
+        let stream = client.request(Op::History { term: name.into(), from: 0, to: None }).await.unwrap();
+        let mut pieces = Vec::new();
+        loop {
+            match client.next().await.unwrap() {
+                Incoming::Event(Event::Output { data, offset, .. }) => pieces.push((offset, data.0.to_vec())),
+                Incoming::Event(Event::End { req }) if req == stream => return pieces,
+                Incoming::Ok { .. } | Incoming::Event(_) => {}
+                Incoming::Err { error, .. } => panic!("{error}"),
+            }
+        }
+    })
+}
+
+/// Bytes that are missing between the pieces; everything else must be as the child wrote it.
+fn missing(pieces: &[(u64, Vec<u8>)], record: &[u8]) -> u64 {
+    let (mut next, mut missing) = (0, 0);
+    for (offset, bytes) in pieces {
+        assert!(*offset >= next, "output at {offset} overlaps");
+        assert!(record[*offset as usize..][..bytes.len()] == bytes[..], "the output at {offset} is not what was written");
+        missing += offset - next;
+        next = offset + bytes.len() as u64;
+    }
+    missing + record.len() as u64 - next
+}
+
+/// Starts a child that keeps a record of what it writes.
+fn emit(instance: &Instance, mode: &str, name: &str) -> PathBuf {
+    let (emitter, record, stop) = (example("emitter"), instance.path(&format!("record-{name}")), instance.path("stop"));
+    let paths = [&emitter, &record, &stop].map(|path| path.to_string_lossy().into_owned());
+    instance.ok(&["new", "-d", name, "--", &paths[0], mode, "7", &paths[1], &paths[2], "0"]);
+    record
+}
+
+fn written(record: &Path) -> u64 {
+    fs::metadata(record).map_or(0, |metadata| metadata.len())
+}
+
+fn await_written(record: &Path, more: u64) {
+    let from = written(record);
+    support::spin_until("the child to write on", || written(record) >= from + more);
+}
+
+#[test]
+fn what_a_terminal_showed_and_put_out_is_there_when_everything_else_is_gone() {
+    let instance = Instance::start_with(SMALL_JOURNAL, &[]);
+    instance.ok(&["new", "-d", "count", "--", "seq", "1", "300000"]);
+    instance.ok(&["new", "-d", "still", "--size", "40x5", "--", "sh", "-c", "printf 'a\\nb\\nc'; exec sleep 1000"]);
+    instance.ok(&["wait", "count", "--exit"]);
+    instance.ok(&["wait", "still", "--match", "c"]);
+    let (screen, expected) = (instance.ok(&["screen", "count"]), (1..=300_000).map(|n| format!("{n}\r\n")).collect::<String>());
+    let again = Instance::start_in(instance.end(), SMALL_JOURNAL, &[], &[]);
+    let history: Vec<u8> = pieces(&again, "count").into_iter().flat_map(|piece| piece.1).collect();
+    assert!(history == expected.as_bytes(), "{} bytes of {}", history.len(), expected.len());
+    assert_eq!(again.ok(&["screen", "count"]), screen);
+    assert_eq!(again.ok(&["screen", "still"]).trim_end(), "a\nb\nc");
+    let listed = again.ls();
+    assert_eq!((&listed[0]["state"], &listed[1]["state"]), (&"exited".into(), &"lost".into()));
+    assert_eq!(listed[0]["offset"], expected.len());
+    again.ok(&["rm", "count"]);
+    again.fails(&["history", "count"], 3);
+}
+
+#[test]
+fn a_terminal_that_is_not_logged_leaves_nothing_on_disk() {
+    let instance = Instance::start_with(SMALL_JOURNAL, &[]);
+    instance.ok(&["new", "-d", "secret", "--no-log", "--", "sh", "-c", "echo sesame; exec sleep 1000"]);
+    instance.ok(&["wait", "secret", "--match", "sesame"]);
+    assert_eq!(missing(&pieces(&instance, "secret"), b"sesame\r\n"), 0);
+    instance.kill_supervisor();
+    assert_eq!(missing(&pieces(&instance, "secret"), b"sesame\r\n"), 0, "memory has it, also over a kill");
+    let again = Instance::start_in(instance.end(), SMALL_JOURNAL, &[], &[]);
+    assert_eq!(pieces(&again, "secret"), []);
+    let database = fs::read(again.path("state/kaval/store/db")).unwrap();
+    assert!(!database.windows(6).any(|window| window == b"sesame"), "the output is in the database");
+}
+
+/// A small file system, in the place of an instance's state.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(dir: &TempDir, size: &str) -> Option<Self> {
+        let path = dir.path().join("state");
+        fs::create_dir_all(&path).unwrap();
+        let option = format!("size={size},mode=700");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &option, "kaval-test"]).arg(&path).output();
+        mounted.ok()?.status.success().then_some(Self(path))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_costs_a_gap_of_known_length_and_logging_resumes_by_itself() {
+    let dir = tempfile::Builder::new().prefix("kaval-test-").tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&dir, "80m") else { return eprintln!("skipped: a small disk can be mounted only by root") };
+    let instance = Instance::start_in(dir, SMALL_JOURNAL, &[], &[]);
+    let (flood, count) = (emit(&instance, "flood", "flood"), emit(&instance, "count", "count"));
+    await_written(&flood, 1 << 20);
+    let filler = disk.0.join("filler");
+    let free = || rustix::fs::statvfs(&disk.0).map(|stat| stat.f_bavail * stat.f_frsize).unwrap();
+    fs::write(&filler, vec![0; free() as usize - (4 << 20)]).unwrap();
+    instance.log.await_count("the log stands still", 1);
+    // More than the journal holds: the pty goes on, and something is lost.
+    await_written(&flood, 24 << 20);
+    await_written(&count, 1);
+    fs::remove_file(&filler).unwrap();
+    instance.log.await_count("the log goes on", 1);
+    fs::write(instance.path("stop"), "").unwrap();
+    for (name, record, loses) in [("flood", flood, true), ("count", count, false)] {
+        instance.ok(&["wait", name, "--exit"]);
+        let missing = missing(&pieces(&instance, name), &fs::read(record).unwrap());
+        assert!(missing > 0 || !loses, "{name} lost nothing");
+        let declared = instance.log.lines().iter().filter(|line| line.contains("missing from the log")).count();
+        assert!(declared > 0 && missing < 60 << 20, "{missing} bytes of {name} are missing");
+    }
+    drop(instance.end());
+}
+
+/// A terminal whose child has shown a mark, and goes on to show others when it is typed to.
+fn talker(instance: &Instance) {
+    instance.ok(&["new", "-d", "talker", "--cwd", "/", "--", "sh", "-c", "stty -echo; echo begun; while read x; do echo got $x; done"]);
+    instance.ok(&["wait", "talker", "--match", "begun"]);
+}
+
+fn store(instance: &Instance) -> PathBuf {
+    instance.path("state/kaval/store")
+}
+
+fn set_aside(instance: &Instance) -> usize {
+    let entries = fs::read_dir(instance.path("state/kaval")).unwrap().flatten();
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("store.damaged-")).count()
+}
+
+#[test]
+fn a_store_that_does_not_open_is_set_aside_and_terminals_live_on() {
+    let instance = Instance::start_with(SMALL_JOURNAL, &[]);
+    talker(&instance);
+    let pid = instance.ls()[0]["pid"].clone();
+    // What a torn file system may leave: the right files, with the wrong things in them.
+    fs::write(store(&instance).join("conf"), "rubbish").unwrap();
+    instance.kill_supervisor();
+    assert_eq!(set_aside(&instance), 1, "{:?}", instance.log.lines());
+    instance.ok(&["send", "talker", "--enter", "one"]);
+    instance.ok(&["wait", "talker", "--match", "got one"]);
+    let listed = &instance.ls()[0];
+    assert_eq!((&listed["name"], &listed["pid"], &listed["state"]), (&"talker".into(), &pid, &"live".into()));
+    instance.ok(&["new", "-d", "another", "--", "true"]);
+    assert_ne!(instance.ls()[1]["id"], listed["id"]);
+}
+
+#[test]
+fn a_store_cut_short_or_gone_under_a_supervisor_that_is_killed_leaves_terminals_unharmed() {
+    let instance = Instance::start_with(SMALL_JOURNAL, &[]);
+    talker(&instance);
+    for (round, harm) in [|db: &Path| fs::write(db, &fs::read(db).unwrap()[..1000]).unwrap(), |db: &Path| {
+        fs::remove_dir_all(db.parent().unwrap()).unwrap();
+    }]
+    .into_iter()
+    .enumerate()
+    {
+        harm(&store(&instance).join("db"));
+        instance.kill_supervisor();
+        instance.ok(&["send", "talker", "--enter", &format!("round {round}")]);
+        instance.ok(&["wait", "talker", "--match", &format!("got round {round}")]);
+        let history: Vec<u8> = pieces(&instance, "talker").into_iter().flat_map(|piece| piece.1).collect();
+        let text = String::from_utf8(history).unwrap();
+        assert!(text.starts_with("begun") && text.contains(&format!("got round {round}")), "{text:?}");
+    }
+}
