@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &[]),
 ];
 
-/// The same inside the actors: `supervisor → terminal → {pty, mirror, log}`.
+/// The same inside the actors: `supervisor → terminal → {pty, log → mirror}`.
 const ACTORS_MAY_USE: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("log", &["mirror"]),

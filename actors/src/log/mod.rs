@@ -9,7 +9,8 @@
 //! ```
 //!
 //! What a terminal puts out is in its lane's [`journal`] first. One log thread ([`writer`]) follows all journals and turns what is
-//! there into [blocks](block) in a tree of the [`store`], a tree a terminal. A [`reader`] gives them back by offset.
+//! there into [blocks](block) in a tree of the [`store`], a tree a terminal. A [`reader`] gives them back by offset, in [`piece`]s, of which
+//! [`render`] makes lines.
 //!
 //! **Invariants.** No actor's thread waits for a disk. A journal's segment is freed once it is on disk, or declared missing.
 
@@ -18,6 +19,7 @@ pub mod journal;
 mod key;
 pub mod piece;
 pub mod reader;
+pub mod render;
 pub mod replay;
 pub mod retention;
 pub mod store;

@@ -1,8 +1,10 @@
 //! The mirror: what a terminal looks like now, in bounded memory, and what rebuilds it.
 //!
 //! ```text
-//! journal bytes ─► Mirror::feed ─► skim ─► filter ─► vt100 (no scrollback) ─► text, cells, repaint, checkpoint
+//! journal bytes ─► Mirror::feed ─► skim ─► canvas (filter ─► vt100, no scrollback) ─► text, cells, repaint, checkpoint
 //! ```
+//!
+//! A [`canvas`] is also what the log's renderer draws on, to see what leaves the screen.
 //!
 //! **Invariants.** RAM holds the viewport and nothing above it. No input makes a caller panic: a panic inside the parser comes back
 //! as [`Panicked`], after which the mirror must be rebuilt. `screen` does not depend on how the bytes were cut.
@@ -10,16 +12,16 @@
 //! A checkpoint is [`Mirror::checkpoint`]'s bytes: both screens, cursor, attributes, modes and title. What vt100 does not let one
 //! ask for (margins, origin mode, saved cursors, half a sequence) is not in it yet.
 
+mod canvas;
 mod filter;
 mod skim;
 mod view;
 
-use std::{
-    num::NonZeroU16,
-    panic::{AssertUnwindSafe, catch_unwind},
+pub(crate) use self::canvas::{Canvas, decode_checkpoint};
+pub use self::{
+    canvas::{decode_size, encode_size},
+    view::{Cell, CellColor, Cursor, ScreenView},
 };
-
-pub use self::view::{Cell, CellColor, Cursor, ScreenView};
 use crate::Size;
 
 /// Most bytes of a title that are kept.
@@ -50,21 +52,15 @@ impl vt100::Callbacks for Observed {
 
 /// See the module's head.
 pub struct Mirror {
-    filter: filter::Filter,
-    parser: vt100::Parser<Observed>,
+    canvas: Canvas<Observed>,
     /// Whether the parser is known to be between sequences.
     between: bool,
-}
-
-fn side(n: u16) -> NonZeroU16 {
-    NonZeroU16::new(n).expect("a Size has no side of 0")
 }
 
 impl Mirror {
     /// An empty screen.
     pub fn new(size: Size) -> Self {
-        let parser = vt100::Parser::new_with_callbacks(side(size.rows()), side(size.cols()), 0, Observed::default());
-        Self { filter: filter::Filter::default(), parser, between: true }
+        Self { canvas: Canvas::new(size, Observed::default()), between: true }
     }
 
     /// Draws output.
@@ -72,41 +68,36 @@ impl Mirror {
     /// # Errors
     /// [`Panicked`]: the mirror is to be thrown away.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Panicked> {
-        catch_unwind(AssertUnwindSafe(|| self.draw(bytes))).map_err(|_| Panicked)
-    }
-
-    fn draw(&mut self, bytes: &[u8]) {
         match self.skim(bytes) {
             Some(cut) => {
-                self.filter.drive(&bytes[..cut.from], &mut self.parser);
+                self.canvas.feed(&bytes[..cut.from])?;
                 for start in (0..cut.rows).step_by(NEWLINES.len()) {
-                    self.parser.process(&NEWLINES[..NEWLINES.len().min(cut.rows - start)]);
+                    self.canvas.feed(&NEWLINES[..NEWLINES.len().min(cut.rows - start)])?;
                 }
-                self.parser.process(&cut.pen);
-                self.filter.drive(&bytes[cut.to..], &mut self.parser);
+                self.canvas.feed(&cut.pen)?;
+                self.canvas.feed(&bytes[cut.to..])?;
             }
-            None => self.filter.drive(bytes, &mut self.parser),
+            None => self.canvas.feed(bytes)?,
         }
-        self.between = self.filter.is_between() && skim::is_between(self.between, bytes);
+        self.between = self.canvas.is_between_characters() && skim::is_between(self.between, bytes);
+        Ok(())
     }
 
     fn skim(&self, bytes: &[u8]) -> Option<skim::Cut> {
-        let (rows, cols) = self.parser.screen().size();
-        if !(self.between && self.filter.is_between()) {
+        if !(self.between && self.canvas.is_between_characters()) {
             return None;
         }
-        skim::cut(bytes, cols.get().into(), rows.get().into()).filter(|_| self.has_no_margins())
+        let size = self.size();
+        skim::cut(bytes, size.cols().into(), size.rows().into()).filter(|_| self.has_no_margins())
     }
 
     /// Asked of a copy: under origin mode the cursor is kept between the margins.
     fn has_no_margins(&self) -> bool {
-        let (rows, cols) = self.parser.screen().size();
-        let mut copy = vt100::Parser::new(rows, cols, 0);
-        *copy.screen_mut() = self.parser.screen().clone();
+        let mut copy = canvas::copy(self.canvas.screen());
         copy.process(b"\x1b[?6h\x1b[H");
         let top = copy.screen().cursor_position().0;
         copy.process(b"\x1b[65535;1H");
-        (top, copy.screen().cursor_position().0) == (0, rows.get() - 1)
+        (top, copy.screen().cursor_position().0) == (0, self.size().rows() - 1)
     }
 
     /// Gives the screen another size.
@@ -114,25 +105,23 @@ impl Mirror {
     /// # Errors
     /// As [`Mirror::feed`].
     pub fn resize(&mut self, size: Size) -> Result<(), Panicked> {
-        let resize = || self.parser.set_size(side(size.rows()), side(size.cols()));
-        catch_unwind(AssertUnwindSafe(resize)).map_err(|_| Panicked)
+        self.canvas.resize(size)
     }
 
     /// The size.
     pub fn size(&self) -> Size {
-        let (rows, cols) = self.parser.screen().size();
-        Size::new(cols.get().into(), rows.get().into()).expect("made from a Size")
+        self.canvas.size()
     }
 
     /// The title its programs set; empty if none.
     pub fn title(&self) -> &str {
-        &self.parser.callbacks().title
+        &self.canvas.callbacks().title
     }
 
     /// The visible rows, right-trimmed, each ended by a newline; trailing blank rows left out.
     pub fn text(&self) -> String {
-        let (_, cols) = self.parser.screen().size();
-        let mut text: String = self.parser.screen().rows(0, cols.get()).map(|row| row.trim_end().to_owned() + "\n").collect();
+        let rows = self.canvas.screen().rows(0, self.size().cols());
+        let mut text: String = rows.map(|row| row.trim_end().to_owned() + "\n").collect();
         text.truncate(text.trim_end_matches('\n').len());
         if !text.is_empty() {
             text.push('\n');
@@ -142,31 +131,19 @@ impl Mirror {
 
     /// The screen, cell by cell.
     pub fn view(&self) -> ScreenView {
-        view::of(self.parser.screen(), self.title())
+        view::of(self.canvas.screen(), self.title())
     }
 
     /// Bytes that draw this screen on a terminal of its size in any state: both screens, modes, cursor and title.
     pub fn repaint(&self) -> Vec<u8> {
-        let screen = self.parser.screen();
-        let mut out = Vec::with_capacity(4096);
-        out.extend_from_slice(CLEAN_SLATE);
-        if screen.alternate_screen() {
-            out.extend_from_slice(self.other_screen().as_bytes());
-            out.extend_from_slice(b"\x1b[?1049h");
-        }
-        out.extend_from_slice(screen.state_formatted().as_bytes());
-        out.extend_from_slice(format!("\x1b[{} q", screen.cursor_style() as u8).as_bytes());
+        let mut out = canvas::repaint(self.canvas.screen());
         out.extend_from_slice(format!("\x1b]2;{}\x1b\\", self.title()).as_bytes());
         out
     }
 
     /// What [`Mirror::restore`] makes the same screen of.
     pub fn checkpoint(&self) -> Vec<u8> {
-        let size = self.size();
-        let mut out = Vec::with_capacity(4096);
-        out.extend_from_slice(&encode_size(size));
-        out.extend_from_slice(&self.repaint());
-        out
+        canvas::encode_checkpoint(self.size(), &self.repaint())
     }
 
     /// Rebuilds a screen from [`Mirror::checkpoint`]'s bytes.
@@ -174,43 +151,15 @@ impl Mirror {
     /// # Errors
     /// [`BadCheckpoint`] if they are something else.
     pub fn restore(checkpoint: &[u8]) -> Result<Self, BadCheckpoint> {
-        let (size, repaint) = checkpoint.split_at_checked(4).ok_or(BadCheckpoint)?;
-        let mut mirror = Self::new(decode_size(size).ok_or(BadCheckpoint)?);
+        let (size, repaint) = decode_checkpoint(checkpoint)?;
+        let mut mirror = Self::new(size);
         mirror.feed(repaint).map_err(|Panicked| BadCheckpoint)?;
         Ok(mirror)
-    }
-
-    /// What the main screen shows while the alternate one is up, asked of a copy that leaves it.
-    fn other_screen(&self) -> String {
-        let screen = self.parser.screen();
-        let (rows, cols) = screen.size();
-        let mut copy = vt100::Parser::new(rows, cols, 0);
-        *copy.screen_mut() = screen.clone();
-        copy.process(b"\x1b[?1049l");
-        copy.screen().state_formatted()
     }
 }
 
 /// Lines that are left out of a flood, as the parser is told of them.
 const NEWLINES: [u8; 256] = [b'\n'; 256];
-
-/// Puts a terminal in whatever state into the one that a repaint starts from: no half sequence, the main screen, no margins,
-/// no origin mode, wrapping, ASCII, no mouse reports, no bracketed paste, cursor shown. Erased backwards from the last cell: of a
-/// screen erased forwards some terminals keep a copy in their scrollback.
-const CLEAN_SLATE: &[u8] = b"\x18\x1b[?1049l\x1b[?6l\x1b[r\x1b[?7h\x1b[4l\x1b(B\x0f\x1b[m\x1b[?1l\x1b>\
-    \x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?25h\x1b[0 q\x1b[999;999H\x1b[1J";
-
-/// A size as a journal's resize record and a checkpoint spell it: columns, rows, little-endian.
-pub fn encode_size(size: Size) -> [u8; 4] {
-    let ([a, b], [c, d]) = (size.cols().to_le_bytes(), size.rows().to_le_bytes());
-    [a, b, c, d]
-}
-
-/// Reads [`encode_size`]'s bytes.
-pub fn decode_size(bytes: &[u8]) -> Option<Size> {
-    let [a, b, c, d] = *bytes else { return None };
-    Size::new(u16::from_le_bytes([a, b]).into(), u16::from_le_bytes([c, d]).into()).ok()
-}
 
 #[cfg(test)]
 mod tests {
