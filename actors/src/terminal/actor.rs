@@ -21,12 +21,13 @@ use tokio::{
 };
 
 use super::{
-    Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Describe, Description, Detach, Drained, Gone,
-    HistoryPage, Input, InputError, Lane, Mode, Pump, ReadHistory, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind,
-    Start, Stop, TakeSnapshot,
+    Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Describe, Description, Detach, Drained, Gone, Input,
+    InputError, Lane, Mode, Pump, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind, Start, Stop,
+    TakeSnapshot,
     fanout::{Client, Need, QUEUE_BYTES_MAX},
     intake::Intake,
     messages::Held,
+    page::page,
     screen::Screen,
     state::{Happening, Phase},
 };
@@ -673,16 +674,11 @@ impl Handler<TakeSnapshot> for Terminal {
     }
 }
 
-impl Handler<ReadHistory> for Terminal {
-    type Result = MessageResult<ReadHistory>;
+impl Handler<ReadPage> for Terminal {
+    type Result = MessageResult<ReadPage>;
 
-    fn handle(&mut self, ReadHistory { from, max }: ReadHistory, _: &mut Self::Context) -> Self::Result {
-        let journal = self.lane.journal();
-        let end = journal.end_offset(self.id).unwrap_or(0);
-        let floor = journal.floor_offset(self.id).unwrap_or(end);
-        let mut data = Vec::new();
-        let offset = journal.read_output(self.id, from.max(floor), max, &mut data);
-        MessageResult(HistoryPage { offset, data: data.into(), floor, end })
+    fn handle(&mut self, ReadPage { start, to, bytes_max }: ReadPage, _: &mut Self::Context) -> Self::Result {
+        MessageResult(page(&self.lane.journal(), self.id, start, to, bytes_max))
     }
 }
 

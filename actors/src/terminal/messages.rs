@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::fanout::{ClientId, Mode, Outbox};
 use crate::{
     Size, TermId,
+    log::piece::{Page, PageStart},
     mirror::ScreenView,
     pty::{Exit, Master},
 };
@@ -215,27 +216,16 @@ pub enum SnapshotBody {
     Cells(ScreenView),
 }
 
-/// Asks for output from `from` on, at most `max` bytes.
+/// From a connection: asks for a page of history.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "HistoryPage")]
-pub struct ReadHistory {
-    /// First offset wanted.
-    pub from: u64,
-    /// Most bytes wanted.
-    pub max: usize,
-}
-
-/// A stretch of output.
-#[derive(Debug, Clone)]
-pub struct HistoryPage {
-    /// Of `data`'s first byte: what was asked for, or the floor if that is above it.
-    pub offset: u64,
-    /// The bytes; empty at the end.
-    pub data: Bytes,
-    /// The first offset that is still kept.
-    pub floor: u64,
-    /// After the last byte there is.
-    pub end: u64,
+#[rtype(result = "Page")]
+pub struct ReadPage {
+    /// Where it begins.
+    pub start: PageStart,
+    /// First offset not wanted.
+    pub to: u64,
+    /// Most bytes of output wanted.
+    pub bytes_max: usize,
 }
 
 /// Asks what a listing shows.

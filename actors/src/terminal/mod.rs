@@ -19,6 +19,7 @@ mod fanout;
 mod intake;
 mod lane;
 mod messages;
+mod page;
 mod screen;
 mod state;
 #[cfg(test)]
@@ -29,8 +30,7 @@ pub use self::{
     fanout::{ClientId, Event, Mode, Outbox},
     lane::Lane,
     messages::{
-        Attach, AttachFrom, Attached, Buried, Checkpoint, Course, Describe, Description, Detach, Drained, Gone, Held,
-        HistoryPage, Input, InputError, Pump, ReadHistory, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind, Start,
-        Stop, TakeSnapshot,
+        Attach, AttachFrom, Attached, Buried, Checkpoint, Course, Describe, Description, Detach, Drained, Gone, Held, Input,
+        InputError, Pump, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot,
     },
 };

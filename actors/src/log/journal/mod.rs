@@ -453,20 +453,10 @@ impl Journal {
         index.firsts.get(first).map_or_else(|| self.end(), |first| Cursor(first.0))
     }
 
-    /// Copies output from offset `from` on into `out`, at most `max` bytes; returns the offset at which it begins, later than
-    /// `from` if that was dropped.
-    pub fn read_output(&self, term: TermId, from: u64, max: usize, out: &mut Vec<u8>) -> u64 {
-        let start = from.max(self.floor_offset(term).unwrap_or(from));
-        let mut cursor = self.seek(term, start);
-        while out.len() < max {
-            let Some(record) = self.next(term, &mut cursor) else { break };
-            if record.kind == Kind::Output {
-                let skip = start.saturating_sub(record.offset).min(record.payload.len() as u64) as usize;
-                let wanted = &record.payload[skip..];
-                out.extend_from_slice(&wanted[..wanted.len().min(max - out.len())]);
-            }
-        }
-        start
+    /// The place of the terminal's first record here.
+    pub fn first(&self, term: TermId) -> Cursor {
+        let first = self.terms.get(&term).and_then(|index| index.firsts.front());
+        first.map_or_else(|| self.end(), |first| Cursor(first.0))
     }
 
     /// The first position at or after `at` that lies in a segment where the terminal has a record.

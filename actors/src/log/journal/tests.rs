@@ -23,9 +23,13 @@ fn open(fds: &JournalFds, bytes_max: u64) -> (Journal, Recovery) {
 }
 
 fn all_output(journal: &Journal, term: TermId) -> (u64, Vec<u8>) {
-    let mut out = Vec::new();
-    let start = journal.read_output(term, 0, usize::MAX, &mut out);
-    (start, out)
+    let (mut out, mut cursor) = (Vec::new(), journal.first(term));
+    while let Some(record) = journal.next(term, &mut cursor) {
+        if record.kind == Kind::Output {
+            out.extend_from_slice(record.payload);
+        }
+    }
+    (journal.floor_offset(term).unwrap_or(0), out)
 }
 
 /// Where a turn is cut short, as by a SIGKILL.
