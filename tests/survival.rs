@@ -18,7 +18,7 @@ use std::{
 
 use kaval::{
     client::{Client, ClientError, Incoming, Session, SessionOptions, Update},
-    wire::{AttachFrom, AttachMode, Code, Empty, Event, ExitInfo, LsOk, NewOk, Op, TermRef},
+    wire::{AttachFrom, AttachMode, Code, Empty, Event, ExitInfo, HistoryFormat, LsOk, NewOk, Op, TermRef},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Instance, PATIENCE, example, soak};
@@ -96,7 +96,10 @@ async fn watch(socket: PathBuf, name: String) -> Received {
 
 async fn history(instance: &Instance, name: &str) -> Vec<u8> {
     let mut client = instance.client().await;
-    let stream = client.request(Op::History { term: name.into(), from: 0, to: None }).await.unwrap();
+    let stream = client
+        .request(Op::History { term: name.into(), format: HistoryFormat::Raw, from: 0, to: None, tail: None })
+        .await
+        .unwrap();
     let mut bytes = Vec::new();
     loop {
         match client.next().await.unwrap() {
