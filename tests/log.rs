@@ -10,7 +10,7 @@ use std::{
 
 use kaval::{
     client::Incoming,
-    wire::{Event, Op},
+    wire::{Event, HistoryFormat, Op},
 };
 use support::{Instance, example};
 use tempfile::TempDir;
@@ -23,7 +23,10 @@ fn pieces(instance: &Instance, name: &str) -> Vec<(u64, Vec<u8>)> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let mut client = instance.client().await;
-        let stream = client.request(Op::History { term: name.into(), from: 0, to: None }).await.unwrap();
+        let stream = client
+            .request(Op::History { term: name.into(), format: HistoryFormat::Raw, from: 0, to: None, tail: None })
+            .await
+            .unwrap();
         let mut pieces = Vec::new();
         loop {
             match client.next().await.unwrap() {
@@ -121,7 +124,9 @@ impl Drop for SmallDisk {
 #[test]
 fn a_full_disk_costs_a_gap_of_known_length_and_logging_resumes_by_itself() {
     let dir = tempfile::Builder::new().prefix("kaval-test-").tempdir().unwrap();
-    let Some(disk) = SmallDisk::mount(&dir, "80m") else { return eprintln!("skipped: a small disk can be mounted only by root") };
+    let Some(disk) = SmallDisk::mount(&dir, "80m") else {
+        return eprintln!("skipped: a small disk can be mounted only by root");
+    };
     let instance = Instance::start_in(dir, SMALL_JOURNAL, &[], &[]);
     let (flood, count) = (emit(&instance, "flood", "flood"), emit(&instance, "count", "count"));
     await_written(&flood, 1 << 20);
@@ -147,7 +152,17 @@ fn a_full_disk_costs_a_gap_of_known_length_and_logging_resumes_by_itself() {
 
 /// A terminal whose child has shown a mark, and goes on to show others when it is typed to.
 fn talker(instance: &Instance) {
-    instance.ok(&["new", "-d", "talker", "--cwd", "/", "--", "sh", "-c", "stty -echo; echo begun; while read x; do echo got $x; done"]);
+    instance.ok(&[
+        "new",
+        "-d",
+        "talker",
+        "--cwd",
+        "/",
+        "--",
+        "sh",
+        "-c",
+        "stty -echo; echo begun; while read x; do echo got $x; done",
+    ]);
     instance.ok(&["wait", "talker", "--match", "begun"]);
 }
 
@@ -181,9 +196,12 @@ fn a_store_that_does_not_open_is_set_aside_and_terminals_live_on() {
 fn a_store_cut_short_or_gone_under_a_supervisor_that_is_killed_leaves_terminals_unharmed() {
     let instance = Instance::start_with(SMALL_JOURNAL, &[]);
     talker(&instance);
-    for (round, harm) in [|db: &Path| fs::write(db, &fs::read(db).unwrap()[..1000]).unwrap(), |db: &Path| {
-        fs::remove_dir_all(db.parent().unwrap()).unwrap();
-    }]
+    for (round, harm) in [
+        |db: &Path| fs::write(db, &fs::read(db).unwrap()[..1000]).unwrap(),
+        |db: &Path| {
+            fs::remove_dir_all(db.parent().unwrap()).unwrap();
+        },
+    ]
     .into_iter()
     .enumerate()
     {

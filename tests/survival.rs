@@ -18,7 +18,7 @@ use std::{
 
 use kaval::{
     client::{Client, ClientError, Incoming, Session, SessionOptions, Update},
-    wire::{AttachFrom, AttachMode, Code, Empty, Event, ExitInfo, LsOk, NewOk, Op, TermRef},
+    wire::{AttachFrom, AttachMode, Code, Empty, Event, ExitInfo, HistoryFormat, LsOk, NewOk, Op, TermRef},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Instance, PATIENCE, example, soak};
@@ -97,7 +97,10 @@ async fn watch(socket: PathBuf, name: String) -> Received {
 /// All that is kept: where it begins, and the bytes, which follow on each other.
 async fn history(instance: &Instance, name: &str) -> (u64, Vec<u8>) {
     let mut client = instance.client().await;
-    let stream = client.request(Op::History { term: name.into(), from: 0, to: None }).await.unwrap();
+    let stream = client
+        .request(Op::History { term: name.into(), format: HistoryFormat::Raw, from: 0, to: None, tail: None })
+        .await
+        .unwrap();
     let (mut floor, mut bytes) = (None, Vec::new());
     loop {
         match client.next().await.unwrap() {
@@ -291,7 +294,12 @@ fn compare_with_disk(instance: Instance, subjects: usize, config: &str) {
     for name in names {
         let record = fs::read(instance.path(&format!("record-{}", name.rsplit_once('-').unwrap().1))).unwrap();
         let (floor, history) = runtime.block_on(history(&instance, &name));
-        assert!((floor, &history) == (0, &record), "{name}: wrote {}, {} are on disk from {floor} on", record.len(), history.len());
+        assert!(
+            (floor, &history) == (0, &record),
+            "{name}: wrote {}, {} are on disk from {floor} on",
+            record.len(),
+            history.len()
+        );
     }
 }
 

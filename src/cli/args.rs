@@ -25,6 +25,7 @@ Examples:
   kaval new -d agent -- ./agent      the same, without attaching
   kaval wait build --exit            until it has ended
   kaval screen agent                 what it shows now
+  kaval history agent --tail 100     its last 100 lines
 
 Exit codes: 0 done, 1 failed, 2 bad usage, 3 no such terminal, 5 no supervisor answers, 124 timed out.
 kaval, new and attach end with 0 on detach, with the child's own code (128 + signal) when it ends
@@ -199,6 +200,10 @@ pub(super) struct Screen {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum HistoryFormat {
+    /// Lines of text, wrapped rows joined
+    Text,
+    /// The same with colours
+    Ansi,
     /// The bytes as the child wrote them
     Raw,
 }
@@ -208,14 +213,20 @@ pub(super) struct History {
     /// Which terminal
     pub(super) name: String,
     /// How
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, default_value = "text")]
     pub(super) format: HistoryFormat,
-    /// From this offset
+    /// Only the last N lines, what stands on the screen included
+    #[arg(long, value_name = "N", conflicts_with_all = ["from", "to"])]
+    pub(super) tail: Option<u64>,
+    /// From this offset: of lines, those that left the screen from there on
     #[arg(long, value_name = "OFFSET")]
     pub(super) from: Option<u64>,
-    /// To before this offset
+    /// To before this offset: of lines, those that left the screen before
     #[arg(long, value_name = "OFFSET")]
     pub(super) to: Option<u64>,
+    /// Print each line as a JSON object, with its offset
+    #[arg(long, conflicts_with = "format")]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -150,24 +150,39 @@ pub(super) async fn screen(sockets: &Sockets, args: &Screen) -> Result<ExitCode,
 }
 
 pub(super) async fn history(sockets: &Sockets, args: &History) -> Result<ExitCode, Failure> {
-    let HistoryFormat::Raw = args.format;
+    let format = match (args.json, args.format) {
+        (true, _) => wire::HistoryFormat::Json,
+        (false, HistoryFormat::Text) => wire::HistoryFormat::Text,
+        (false, HistoryFormat::Ansi) => wire::HistoryFormat::Ansi,
+        (false, HistoryFormat::Raw) => wire::HistoryFormat::Raw,
+    };
     let (mut client, _) = sockets.connect().await?;
     let from = args.from.unwrap_or(0);
-    let stream = client.request(Op::History { term: args.name.as_str().into(), from, to: args.to }).await?;
+    let op = Op::History { term: args.name.as_str().into(), format, from, to: args.to, tail: args.tail };
+    let stream = client.request(op).await?;
+    // Where raw output goes on if nothing of it is missing: lines tell of what is missing by themselves.
+    let mut expected = (format == wire::HistoryFormat::Raw && args.tail.is_none()).then_some(from);
     loop {
         match client.next().await? {
             Incoming::Err { error, .. } => return Err(crate::client::ClientError::from(error).into()),
-            Incoming::Ok { frame, .. } => {
-                let HistoryOk { floor, end } = body(&frame)?;
-                if from < floor {
-                    let note = format!("kaval: {}: output before offset {floor} is no longer kept (of {end})\n", args.name);
-                    let _ = io::stderr().write_all(note.as_bytes());
-                }
+            Incoming::Ok { frame, .. } => note_gap(args, &mut expected, body::<HistoryOk>(&frame)?.floor),
+            Incoming::Event(Event::Output { req, offset, data }) if req == stream => {
+                note_gap(args, &mut expected, offset);
+                expected = expected.map(|_| offset + data.0.len() as u64);
+                write_all(&data.0)?;
             }
-            Incoming::Event(Event::Output { req, data, .. }) if req == stream => write_all(&data.0)?,
+            Incoming::Event(Event::Lines { req, data, .. }) if req == stream => write_all(&data.0)?,
             Incoming::Event(Event::End { req }) if req == stream => return Ok(DONE),
             Incoming::Event(_) => {}
         }
+    }
+}
+
+/// Says on stderr, once, that raw output is missing before `offset`.
+fn note_gap(args: &History, expected: &mut Option<u64>, offset: u64) {
+    if let Some(from) = expected.take_if(|expected| *expected < offset) {
+        let note = format!("kaval: {}: output from {from} to before {offset} is no longer kept\n", args.name);
+        let _ = io::stderr().write_all(note.as_bytes());
     }
 }
 

@@ -322,6 +322,7 @@ impl Session {
             Event::Detached { req } if req == stream => Some(Update::Detached),
             Event::Screen { .. }
             | Event::Output { .. }
+            | Event::Lines { .. }
             | Event::Resized { .. }
             | Event::Lagged { .. }
             | Event::Exited { .. }

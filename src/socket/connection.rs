@@ -12,6 +12,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Serialize;
 use tokio::{
     io::AsyncWriteExt,
@@ -71,6 +72,14 @@ impl Session {
         writer.half.write_all(&frame).await?;
         writer.torn = false;
         Ok(())
+    }
+
+    /// Whether the client has closed its end altogether, so that nothing sent would ever be read.
+    pub(super) fn is_gone(&self) -> bool {
+        let Ok(writer) = self.writer.try_lock() else { return false };
+        let stream: &UnixStream = writer.half.as_ref();
+        let mut fds = [PollFd::new(stream, PollFlags::empty())];
+        rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().contains(PollFlags::HUP)
     }
 
     /// Answers a request.

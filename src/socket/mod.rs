@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   listener ──► connection: hello ─► requests, in order ─┬─► supervisor, terminals (messages)
-//!                     ▲                                    └─► streams: one task an attachment
+//!                     ▲                                    ├─► streams: one task an attachment
+//!                     │                                    └─► history: rendered in turns, on threads of its own
 //!                     └── writer, shared by replies and streams of this connection
 //! ```
 //!
@@ -12,6 +13,7 @@
 mod attach;
 mod bind;
 mod connection;
+mod history;
 mod ops;
 
 use std::{cell::Cell, io, rc::Rc, time::Duration};
@@ -20,7 +22,7 @@ use actix::Addr;
 use kaval_actors::supervisor::Supervisor;
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::Notify,
+    sync::{Notify, Semaphore},
     time::sleep,
 };
 
@@ -42,12 +44,21 @@ pub struct Hub {
     connections: Cell<usize>,
     /// Held by every stream of a terminal's events.
     streams: Rc<()>,
+    /// Held by every rendering of history, for a turn.
+    renderers: Semaphore,
 }
 
 impl Hub {
     /// A hub without connections.
     pub fn new(supervisor: Addr<Supervisor>, boot: String) -> Self {
-        Self { supervisor, boot, ended: Notify::new(), connections: Cell::new(0), streams: Rc::default() }
+        Self {
+            supervisor,
+            boot,
+            ended: Notify::new(),
+            connections: Cell::new(0),
+            streams: Rc::default(),
+            renderers: Semaphore::new(history::RENDERERS_MAX),
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use kaval_actors::{
         manifest::{Record, Restart, State},
     },
     terminal::{
-        Attach, AttachFrom as From, ClientId, Input, InputError, Mode, ReadHistory, Resize, ResizeError, SnapshotBody,
-        SnapshotKind, TakeSnapshot, Terminal,
+        Attach, AttachFrom as From, ClientId, Input, InputError, Mode, Resize, ResizeError, SnapshotBody, SnapshotKind,
+        TakeSnapshot, Terminal,
     },
 };
 use tokio::{
@@ -22,10 +22,11 @@ use tokio::{
 use super::{
     attach::Attachment,
     connection::{ATTACHMENTS_MAX, Session},
+    history::{self, Wanted},
 };
 use crate::wire::{
-    AttachFrom, AttachMode, AttachOk, Code, DATA_BYTES_MAX, Data, Empty, Event, HistoryOk, LsOk, NewOk, Op, Request,
-    ScreenFormat, ScreenOk, TermInfo, TermRef, WireError,
+    AttachFrom, AttachMode, AttachOk, Code, Data, Empty, LsOk, NewOk, Op, Request, ScreenFormat, ScreenOk, TermInfo, TermRef,
+    WireError,
 };
 
 /// How long a terminal that is being created or restarted is waited for.
@@ -34,10 +35,8 @@ const START_RETRY: Duration = Duration::from_millis(10);
 /// How long the streams may take to tell that everything has ended.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 const FAREWELL_RETRY: Duration = Duration::from_millis(5);
-/// Bytes of history that are read at a time.
-const PAGE_BYTES: usize = DATA_BYTES_MAX / 2;
 
-type Answer<T> = Result<T, WireError>;
+pub(super) type Answer<T> = Result<T, WireError>;
 
 /// Does one request. Those that open or close streams, type or resize are done before the next is read, so that they keep their
 /// order; the others go on by themselves.
@@ -113,7 +112,9 @@ async fn independent(session: &Session, req: u64, op: Op) {
         Op::Kill { term, signal } => session.reply(req, kill(session, term, signal).await).await,
         Op::Rm { term } => session.reply(req, rm(session, term).await).await,
         Op::Screen { term, format } => session.reply(req, screen(session, &term, format).await).await,
-        Op::History { term, from, to } => history(session, req, &term, from, to).await,
+        Op::History { term, format, from, to, tail } => {
+            history::history(session, req, &term, Wanted { format, from, to, tail }).await;
+        }
         Op::Shutdown => {
             let answer = shutdown(session).await;
             let ended = answer.is_ok();
@@ -217,40 +218,6 @@ async fn screen(session: &Session, term: &TermRef, format: ScreenFormat) -> Answ
         SnapshotBody::Cells(view) => ok.screen = Some(view),
     }
     Ok(ok)
-}
-
-/// Answers, then sends the pages.
-async fn history(session: &Session, req: u64, term: &TermRef, from: u64, to: Option<u64>) {
-    let found = match find(session, term).await {
-        Ok((_, terminal)) => terminal.send(ReadHistory { from, max: 0 }).await.map(|page| (terminal, page)).map_err(gone),
-        Err(error) => Err(error),
-    };
-    let (terminal, first) = match found {
-        Ok(found) => found,
-        Err(error) => return session.reply::<Empty>(req, Err(error)).await,
-    };
-    let to = to.unwrap_or(first.end).min(first.end);
-    if from > to && from != 0 {
-        let message = format!(
-            "history from {from} to {to}: there is nothing between them (it is kept from {} to {})",
-            first.floor, first.end
-        );
-        return session.reply::<Empty>(req, Err(WireError::new(Code::BadRequest, message))).await;
-    }
-    session.reply(req, Ok(HistoryOk { floor: first.floor, end: first.end })).await;
-    let mut next = from.max(first.floor);
-    while next < to {
-        let max = PAGE_BYTES.min((to - next) as usize);
-        let Ok(page) = terminal.send(ReadHistory { from: next, max }).await else { break };
-        if page.data.is_empty() {
-            break;
-        }
-        next = page.offset + page.data.len() as u64;
-        if session.send(&Event::Output { req, offset: page.offset, data: Data(page.data) }).await.is_err() {
-            return;
-        }
-    }
-    let _ = session.send(&Event::End { req }).await;
 }
 
 async fn shutdown(session: &Session) -> Answer<Empty> {
@@ -357,7 +324,7 @@ fn attachment(session: &Session, term: TermId) -> Option<(ClientId, Addr<Termina
 }
 
 /// A terminal and its actor; one that is only just being started is waited for.
-async fn find(session: &Session, term: &TermRef) -> Answer<(Record, Addr<Terminal>)> {
+pub(super) async fn find(session: &Session, term: &TermRef) -> Answer<(Record, Addr<Terminal>)> {
     let look = async {
         loop {
             let found = session.hub.supervisor.send(Find(term.clone().into())).await.map_err(gone)?;
@@ -372,7 +339,7 @@ async fn find(session: &Session, term: &TermRef) -> Answer<(Record, Addr<Termina
     timeout(START_MAX, look).await.map_err(late)?
 }
 
-fn gone(_: MailboxError) -> WireError {
+pub(super) fn gone(_: MailboxError) -> WireError {
     ending()
 }
 

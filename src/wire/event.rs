@@ -24,7 +24,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         more: bool,
     },
-    /// Output, or history.
+    /// Output, or raw history.
     Output {
         /// The stream.
         req: u64,
@@ -32,6 +32,18 @@ pub enum Event {
         offset: u64,
         /// The bytes.
         data: Data,
+    },
+    /// History, line by line.
+    Lines {
+        /// The stream.
+        req: u64,
+        /// Lines in UTF-8, each ended by a newline; a very long one may be cut between two events.
+        data: Data,
+        /// All lines that had left the screen before this offset have been sent: history from there on gives those that follow.
+        next: u64,
+        /// Not yet: the next `lines` have more of them.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        more: bool,
     },
     /// The terminal's size changed at this point.
     Resized {

@@ -21,8 +21,8 @@ use tokio_util::codec::LengthDelimitedCodec;
 pub use self::{
     event::{Data, Event, ExitInfo},
     op::{
-        AttachFrom, AttachMode, AttachOk, Empty, HistoryOk, LsOk, NewOk, OPS, Op, Request, ScreenFormat, ScreenOk, TermInfo,
-        TermRef,
+        AttachFrom, AttachMode, AttachOk, Empty, HistoryFormat, HistoryOk, LsOk, NewOk, OPS, Op, Request, ScreenFormat,
+        ScreenOk, TermInfo, TermRef,
     },
 };
 

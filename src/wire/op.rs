@@ -112,16 +112,23 @@ pub enum Op {
         #[serde(default)]
         format: ScreenFormat,
     },
-    /// Reads raw output back. Answer: [`HistoryOk`], then `output` and `end`.
+    /// Reads history back. Answer: [`HistoryOk`], then `output` (raw) or `lines`, and `end`.
     History {
         /// Which.
         term: TermRef,
-        /// First offset; the oldest kept if absent or older.
+        /// How.
+        #[serde(default)]
+        format: HistoryFormat,
+        /// First offset; the oldest kept if absent or older. Of lines, those that left the screen from there on.
         #[serde(default)]
         from: u64,
-        /// First offset not wanted; the end as of now if absent.
+        /// First offset not wanted; the end as of now if absent. Of lines, those that left before it; up to the end those that
+        /// stand on the screen, too.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<u64>,
+        /// Only so many lines, the last ones; not together with `from` or `to`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tail: Option<u64>,
     },
     /// Ends every terminal and the supervisor. Answer: [`Empty`], once all have ended.
     Shutdown,
@@ -201,6 +208,21 @@ pub enum ScreenFormat {
     Ansi,
     /// Cell by cell, in `screen`.
     Json,
+}
+
+/// How history is given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HistoryFormat {
+    /// Lines of text, wrapped rows joined.
+    #[default]
+    Text,
+    /// The same with colours and other attributes.
+    Ansi,
+    /// Lines of text, each as an object: `{"offset", "line"}`, and `"continues": true` where a line was too long and goes on.
+    Json,
+    /// Output, as the child wrote it.
+    Raw,
 }
 
 /// Nothing to say beyond that it was done.

@@ -9,12 +9,13 @@
 //! ```
 //!
 //! What a terminal puts out is in its lane's [`journal`] first. One log thread ([`writer`]) follows all journals and turns what is
-//! there into [blocks](block) in a tree of the [`store`], a tree a terminal. A [`reader`] gives them back by offset, in [`piece`]s, and
-//! [`render`] makes lines of those.
+//! there into [blocks](block) in a tree of the [`store`], a tree a terminal. A [`reader`] gives them back by offset, in [`piece`]s, of which
+//! [`render`] makes lines and [`excerpt`] gives those of a range.
 //!
 //! **Invariants.** No actor's thread waits for a disk. A journal's segment is freed once it is on disk, or declared missing.
 
 pub mod block;
+pub mod excerpt;
 pub mod journal;
 mod key;
 pub mod piece;
