@@ -113,14 +113,16 @@ fn a_full_screen_program_leaves_no_lines_and_what_stands_is_the_shells() {
 }
 
 #[test]
-fn what_stands_on_a_live_screen_comes_last_and_output_that_was_evicted_is_told_of() {
+fn what_stands_on_a_live_screen_comes_last_and_output_that_memory_alone_had_is_told_of() {
     let instance = Instance::start_with("[journal]\nbytes_max = \"8MiB\"\n", &[]);
     let script = "seq -w 1 999999; seq -w 1 999999; seq -w 1 999999; printf 'ready> '; exec sleep 1000";
-    instance.ok(&["new", "-d", "t", "--", "sh", "-c", script]);
+    instance.ok(&["new", "-d", "t", "--no-log", "--", "sh", "-c", script]);
+    // Looking for a match in a flood takes a debug build long: it is looked for once that is over.
+    instance.ok(&["wait", "t", "--idle", "300"]);
     instance.ok(&["wait", "t", "--match", "^ready>"]);
     let all = text(&instance, &["t"]);
     let (first, rest) = all.split_once('\n').unwrap();
-    assert!(first.starts_with("[… ") && first.ends_with(" bytes not kept: evicted …]"), "{first}");
+    assert!(first.starts_with("[… ") && first.ends_with(" bytes not kept: not logged …]"), "{first}");
     assert!(rest.ends_with("999998\n999999\nready>\n"), "{}", &rest[rest.len() - 50..]);
     let kept: Vec<&str> = rest.lines().skip(1).collect();
     assert!(kept.len() > 100_000 && kept[..kept.len() - 1].windows(2).all(|pair| pair[0] < pair[1] || pair[1] == "000001"));

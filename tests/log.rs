@@ -91,7 +91,7 @@ fn what_a_terminal_showed_and_put_out_is_there_when_everything_else_is_gone() {
 #[test]
 fn a_terminal_that_is_not_logged_leaves_nothing_on_disk() {
     let instance = Instance::start_with(SMALL_JOURNAL, &[]);
-    instance.ok(&["new", "-d", "secret", "--no-log", "--", "sh", "-c", "echo sesame; exec sleep 1000"]);
+    instance.ok(&["new", "-d", "secret", "--no-log", "--", "sh", "-c", "printf ses; echo ame; exec sleep 1000"]);
     instance.ok(&["wait", "secret", "--match", "sesame"]);
     assert_eq!(missing(&pieces(&instance, "secret"), b"sesame\r\n"), 0);
     instance.kill_supervisor();
@@ -181,7 +181,9 @@ fn a_store_that_does_not_open_is_set_aside_and_terminals_live_on() {
     talker(&instance);
     let pid = instance.ls()[0]["pid"].clone();
     // What a torn file system may leave: the right files, with the wrong things in them.
-    fs::write(store(&instance).join("conf"), "rubbish").unwrap();
+    let db = store(&instance).join("db");
+    let garbage: Vec<u8> = fs::read(&db).unwrap().iter().map(|byte| byte ^ 0x55).collect();
+    fs::write(&db, garbage).unwrap();
     instance.kill_supervisor();
     assert_eq!(set_aside(&instance), 1, "{:?}", instance.log.lines());
     instance.ok(&["send", "talker", "--enter", "one"]);
@@ -197,7 +199,7 @@ fn a_store_cut_short_or_gone_under_a_supervisor_that_is_killed_leaves_terminals_
     let instance = Instance::start_with(SMALL_JOURNAL, &[]);
     talker(&instance);
     for (round, harm) in [
-        |db: &Path| fs::write(db, &fs::read(db).unwrap()[..1000]).unwrap(),
+        |db: &Path| fs::write(db, &fs::read(db).unwrap()[..300]).unwrap(),
         |db: &Path| {
             fs::remove_dir_all(db.parent().unwrap()).unwrap();
         },

@@ -16,7 +16,7 @@ use kaval_actors::{
     log::store::{Store, StoreError},
     supervisor::{
         inventory::Descriptors,
-        manifest::{Manifest, Record},
+        manifest::{Manifest, ManifestError, Record},
         rescue::rescue,
     },
 };
@@ -96,5 +96,7 @@ fn open_patiently(path: &Path) -> Result<Store, StoreError> {
 
 /// Whether the fault is in what is stored, rather than in the disk or the way to it.
 fn is_damage(error: &anyhow::Error) -> bool {
-    error.chain().find_map(|cause| cause.downcast_ref::<StoreError>()).is_some_and(StoreError::is_damage)
+    let store = error.chain().find_map(|cause| cause.downcast_ref::<StoreError>());
+    let manifest = error.downcast_ref::<ManifestError>();
+    store.is_some_and(StoreError::is_damage) || matches!(manifest, Some(ManifestError::Missing))
 }

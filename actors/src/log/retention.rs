@@ -37,6 +37,8 @@ pub struct Summary {
     pub oldest_ns: u64,
     /// The first offset that is kept.
     pub floor: u64,
+    /// The first offset that is not there yet.
+    pub end: u64,
 }
 
 /// What to remove.
@@ -106,7 +108,7 @@ mod tests {
             logs.iter_mut().for_each(|ages| ages.sort_unstable_by(|a, b| b.cmp(a)));
             let summaries = |logs: &[Vec<u64>]| -> BTreeMap<TermId, Summary> {
                 let of = |(id, ages): (usize, &Vec<u64>)| (TermId(id as u32), Summary {
-                    bytes: 50 * ages.len() as u64, oldest_ns: ages.first().map_or(0, |age| at(*age)), floor: 0,
+                    bytes: 50 * ages.len() as u64, oldest_ns: ages.first().map_or(0, |age| at(*age)), ..Summary::default() end: 0,
                 });
                 logs.iter().enumerate().map(of).collect()
             };
@@ -132,7 +134,7 @@ mod tests {
     #[test]
     fn a_disk_that_fills_makes_less_be_kept() {
         let limits = Limits { term_bytes_max: 5000, ..LIMITS };
-        let logs = BTreeMap::from([(TermId(1), Summary { bytes: 2500, oldest_ns: NOW - 5, floor: 0 })]);
+        let logs = BTreeMap::from([(TermId(1), Summary { bytes: 2500, oldest_ns: NOW - 5, ..Summary::default() })]);
         assert_eq!(next(&logs, &BTreeSet::new(), &limits, 17_000, NOW), None);
         assert_eq!(next(&logs, &BTreeSet::new(), &limits, 18_500, NOW).map(|eviction| eviction.id), Some(TermId(1)));
         assert_eq!(next(&logs, &BTreeSet::from([TermId(1)]), &limits, 18_500, NOW), None);

@@ -89,6 +89,7 @@ pub struct Store(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    is_new: bool,
     open: RwLock<Option<Open>>,
 }
 
@@ -107,8 +108,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Open`], [`StoreError::Panicked`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let is_new = !path.join("db").exists();
         let open = Open::at(path)?;
-        Ok(Self(Arc::new(Shared { path: path.to_owned(), open: RwLock::new(Some(open)) })))
+        Ok(Self(Arc::new(Shared { path: path.to_owned(), is_new, open: RwLock::new(Some(open)) })))
+    }
+
+    /// Whether there was no database before this one was opened. What is damaged all through opens as if it were empty.
+    pub fn is_new(&self) -> bool {
+        self.0.is_new
     }
 
     /// Moves a database that does not open out of the way; where to.

@@ -111,6 +111,11 @@ impl Stats {
         self.logs().get(&id).map(|log| log.floor)
     }
 
+    /// The offset after the last byte of a terminal's log; `None` if there is none.
+    pub fn end(&self, id: TermId) -> Option<u64> {
+        self.logs().get(&id).map(|log| log.end)
+    }
+
     fn count_fault(&self, kind: FaultKind) {
         self.faults[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -135,7 +140,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts the thread. Logs of terminals that are not `known` are deleted: they were forgotten by a supervisor that was killed over it.
+    /// Starts the thread, and returns when it knows what is there. Logs of terminals that are not `known` are deleted: they were forgotten by a supervisor that was killed over it.
     ///
     /// # Errors
     /// When no thread can be had.
@@ -143,13 +148,18 @@ impl Log {
         let (commands, queue) = mpsc::channel();
         let (stats, shared) = (Arc::new(Stats::default()), store.clone());
         let (bell_there, bell) = mpsc::channel();
+        let (stocked, ready) = mpsc::channel();
         let thread_stats = stats.clone();
         let thread = thread::Builder::new().name("kaval-log".into()).spawn(move || {
             let Ok(bell) = bell.recv() else { return };
-            Writer::new(store, settings, queue, bell, thread_stats).run(&known);
+            let mut writer = Writer::new(store, settings, queue, bell, thread_stats);
+            writer.take_stock_or_fail(&known);
+            let _ = stocked.send(());
+            writer.run();
         })?;
         let bell = Arc::new(Bell::new(thread.thread().clone()));
         let _ = bell_there.send(bell.clone());
+        let _ = ready.recv();
         Ok(Self { commands, bell, stats, store: shared, readers: Arc::new(Semaphore::new(READERS_MAX)) })
     }
 
@@ -289,11 +299,14 @@ impl Writer {
         }
     }
 
-    /// Until every handle is gone.
-    fn run(mut self, known: &BTreeSet<TermId>) {
+    fn take_stock_or_fail(&mut self, known: &BTreeSet<TermId>) {
         if let Err(error) = self.take_stock(known) {
             self.fail(&error.into());
         }
+    }
+
+    /// Until every handle is gone.
+    fn run(mut self) {
         while self.obey() {
             if self.is_due() {
                 self.pass_or_fail();
@@ -364,7 +377,10 @@ impl Writer {
 
     fn note(&self, id: TermId, log: &TermLog) {
         let standing = log.standing();
-        self.stats.logs().insert(id, Summary { bytes: standing.bytes, oldest_ns: standing.oldest_ns, floor: standing.floor });
+        self.stats.logs().insert(
+            id,
+            Summary { bytes: standing.bytes, oldest_ns: standing.oldest_ns, floor: standing.floor, end: standing.end },
+        );
     }
 
     pub(super) fn pass_or_fail(&mut self) {

@@ -92,6 +92,9 @@ pub enum ManifestError {
         /// As found.
         found: u32,
     },
+    /// There is none in a database that is not new.
+    #[error("the store has lost its manifest")]
+    Missing,
     /// A record does not decode.
     #[error("the manifest's record {key:?} does not decode")]
     Record {
@@ -110,16 +113,17 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Opens the manifest, or begins one.
+    /// Opens the manifest, or begins one in a database that is new.
     ///
     /// # Errors
-    /// [`ManifestError::Store`], [`ManifestError::Format`].
+    /// [`ManifestError::Store`], [`ManifestError::Format`], [`ManifestError::Missing`].
     pub fn open(store: &Store) -> Result<Self, ManifestError> {
         let tree = store.tree(TREE);
         let format = tree.get(FORMAT_KEY)?.map(|bytes| number(&bytes));
         match format {
             Some(FORMAT) => {}
             Some(found) => return Err(ManifestError::Format { found }),
+            None if !store.is_new() => return Err(ManifestError::Missing),
             None => {
                 tree.write(vec![(FORMAT_KEY.to_vec(), Some(FORMAT.to_be_bytes().to_vec()))])?;
                 tree.flush()?;

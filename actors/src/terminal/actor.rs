@@ -119,7 +119,9 @@ impl Terminal {
             Course::Live(_) | Course::Orphaned(_) => Phase::Running { hung_up: false },
             Course::Ended(exit) => Phase::Ended(exit.unwrap_or(Exit::Unknown)),
         };
-        lane.journal().begin(start.id, start.offset);
+        // Where there is no journal left, the log knows how far the output went.
+        let logged = if start.logged { lane.log().stats().end(start.id) } else { None };
+        lane.journal().begin(start.id, start.offset.max(logged.unwrap_or(0)));
         let screen = Screen::parked(start.id, start.size, &lane.journal());
         Self {
             id: start.id,

@@ -1,3 +1,5 @@
+//! The renderer against a simple model of a screen, and cut anywhere.
+
 use std::env;
 
 use bytes::Bytes;
