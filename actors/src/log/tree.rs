@@ -22,6 +22,8 @@ use crate::TermId;
 const CHECKPOINT_PART_BYTES: usize = 8 << 10;
 /// Control records at one offset beyond which older ones of the same offset may be read in any order; nothing puts out that many.
 const ORDINALS_MAX: u32 = u32::MAX - 1;
+/// Output that may go beyond what must, so that what is left begins with a checkpoint: a few intervals of those.
+const CUT_FURTHER_MAX: u64 = 1 << 20;
 /// Blocks of one size class that are merged into one. A byte is rewritten at most once a class, so at most three times.
 const MERGE_BLOCKS: usize = 8;
 /// A block below this is in the class: three classes, each eight times the one before.
@@ -294,7 +296,7 @@ impl TermLog {
         Ok(value.and_then(|value| Block::decode(&value).ok()))
     }
 
-    /// Removes the oldest blocks: as many as it takes to free `bytes`, and on up to a checkpoint, from which what is left can be drawn.
+    /// Removes the oldest blocks: as many as it takes to free `bytes`, and on up to a checkpoint near by, from which what is left can be drawn.
     /// Returns how many bytes went.
     pub(super) fn evict(&mut self, bytes: u64, before_ns: u64) -> Result<u64, StoreError> {
         let before = self.standing.bytes;
@@ -303,7 +305,7 @@ impl TermLog {
         Ok(before - self.standing.bytes)
     }
 
-    /// The checkpoint to cut at: the first one behind the blocks that are to go.
+    /// Where to cut: at the first checkpoint behind the blocks that are to go, unless that would take much more than them.
     fn new_floor(&self, bytes: u64, before_ns: u64) -> Result<Option<u64>, StoreError> {
         let (mut freed, mut from, mut target) = (0, Key::Block(self.standing.floor).encode(), None);
         'blocks: loop {
@@ -325,10 +327,11 @@ impl TermLog {
         let Some(target) = target else { return Ok(None) };
         let next = self.tree.range(Key::Checkpoint(target, 0).encode().as_slice()..=b"d".as_slice(), 1)?;
         let checkpoint = next.first().and_then(|(key, _)| Key::decode(key)).map(Key::offset);
-        Ok(checkpoint.filter(|floor| *floor > self.standing.floor))
+        let floor = checkpoint.filter(|checkpoint| *checkpoint <= target + CUT_FURTHER_MAX).unwrap_or(target);
+        Ok(Some(floor).filter(|floor| *floor > self.standing.floor))
     }
 
-    /// Removes everything below `floor`, a place where a checkpoint is.
+    /// Removes everything below `floor`.
     fn cut_below(&mut self, floor: u64) -> Result<(), StoreError> {
         self.cut_block_at(floor)?;
         for kind in [Key::Block(0), Key::Resize(0, 0), Key::Checkpoint(0, 0)] {
