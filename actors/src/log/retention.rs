@@ -108,7 +108,7 @@ mod tests {
             logs.iter_mut().for_each(|ages| ages.sort_unstable_by(|a, b| b.cmp(a)));
             let summaries = |logs: &[Vec<u64>]| -> BTreeMap<TermId, Summary> {
                 let of = |(id, ages): (usize, &Vec<u64>)| (TermId(id as u32), Summary {
-                    bytes: 50 * ages.len() as u64, oldest_ns: ages.first().map_or(0, |age| at(*age)), ..Summary::default() end: 0,
+                    bytes: 50 * ages.len() as u64, oldest_ns: ages.first().map_or(0, |age| at(*age)), ..Summary::default()
                 });
                 logs.iter().enumerate().map(of).collect()
             };
