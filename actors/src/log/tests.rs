@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
@@ -119,10 +120,18 @@ impl World {
         {
             return (pieces, next.unwrap_or(end));
         }
-        let mut data = Vec::new();
-        let offset = self.journal.read_output(id, from, max, &mut data);
-        let end = offset + data.len() as u64;
-        (vec![Piece::Output { offset, time_ns: 0, data: data.into() }], end)
+        let mut cursor = self.journal.seek(id, from);
+        while let Some(record) = self.journal.next(id, &mut cursor) {
+            let end = record.offset + record.payload.len() as u64;
+            if record.kind == Kind::Output && end > from {
+                let offset = record.offset.max(from);
+                let data = &record.payload[(offset - record.offset) as usize..];
+                let data = Bytes::copy_from_slice(&data[..data.len().min(max)]);
+                let end = offset + data.len() as u64;
+                return (vec![Piece::Output { offset, time_ns: 0, data }], end);
+            }
+        }
+        (Vec::new(), from)
     }
 
     /// Reads everything from `from` on in pages, and checks each byte against what was put out; returns the bytes that were missing.

@@ -11,7 +11,7 @@ use std::{
 
 use actix::{
     Actor, ActorContext, ActorFuture, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient,
-    ResponseActFuture, Running, SpawnHandle, StreamHandler, WrapFuture, fut,
+    ResponseActFuture, ResponseFuture, Running, SpawnHandle, StreamHandler, WrapFuture, fut,
 };
 use bytes::Bytes;
 use tokio::{
@@ -27,7 +27,7 @@ use super::{
     fanout::{Client, Need, QUEUE_BYTES_MAX},
     intake::Intake,
     messages::Held,
-    page::page,
+    page,
     screen::Screen,
     state::{Happening, Phase},
 };
@@ -35,6 +35,7 @@ use crate::{
     Size, TermId,
     log::{
         journal::{Ingest, JournalError, Kind, RECORD_MAX, Source},
+        piece::Page,
         replay,
     },
     mirror,
@@ -675,10 +676,18 @@ impl Handler<TakeSnapshot> for Terminal {
 }
 
 impl Handler<ReadPage> for Terminal {
-    type Result = MessageResult<ReadPage>;
+    type Result = ResponseFuture<Page>;
 
     fn handle(&mut self, ReadPage { start, to, bytes_max }: ReadPage, _: &mut Self::Context) -> Self::Result {
-        MessageResult(page(&self.lane.journal(), self.id, start, to, bytes_max))
+        let near = page::page(&self.lane.journal(), self.id, start, to, bytes_max);
+        if page::is_complete(&near, start) {
+            return Box::pin(async { near });
+        }
+        let (log, id) = (self.lane.log().clone(), self.id);
+        Box::pin(async move {
+            let far = log.read(id, move |reader| reader.page(start, to, bytes_max)).await;
+            page::join(near, far, start, to)
+        })
     }
 }
 

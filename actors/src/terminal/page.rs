@@ -1,6 +1,6 @@
-//! A page of a terminal's history, read from its journal.
+//! A page of a terminal's history: from its journal, or, what is no longer there, from disk.
 //!
-//! **Invariant.** Pages that follow each other, each from where the one before says, give every record once: a page that is full ends
+//! **Invariants.** An actor's thread reads the journal and nothing else. Pages that follow each other, each from where the one before says, give every record once: a page that is full ends
 //! behind output, before what else is on record there.
 
 use bytes::Bytes;
@@ -10,11 +10,40 @@ use crate::{
     log::{
         journal::{Cursor, Journal, Kind, Record},
         piece::{GapReason, Page, PageStart, Piece},
+        store::StoreError,
     },
     mirror,
 };
 
-/// At most some `bytes_max` bytes of pieces, from `start` to before `to`; what else is on record at `to` is there, too.
+/// Whether the journal's page is all that was asked for, as far as there is any, or disk may have what it lacks.
+pub(super) fn is_complete(near: &Page, start: PageStart) -> bool {
+    match start {
+        PageStart::Offset(wanted) => wanted >= near.floor,
+        PageStart::Checkpoint(_) => near.floor == 0 || matches!(near.pieces.first(), Some(Piece::Checkpoint { .. })),
+    }
+}
+
+/// The page from disk where that has one, else the journal's, which then begins with what is missing.
+pub(super) fn join(mut near: Page, far: Result<Option<Page>, StoreError>, start: PageStart, to: u64) -> Page {
+    let (PageStart::Offset(wanted) | PageStart::Checkpoint(wanted)) = start;
+    match far {
+        Ok(Some(far)) if far.end > wanted || matches!(far.pieces.first(), Some(Piece::Checkpoint { .. })) => {
+            let goes_on = far.end < to.min(near.end);
+            let next = far.next.or(goes_on.then_some(far.end));
+            Page { next, end: near.end.max(far.end), size: near.size, ..far }
+        }
+        Ok(Some(_) | None) => near,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "history cannot be read from disk");
+            if let Some(Piece::Gap { reason, .. }) = near.pieces.first_mut() {
+                *reason = GapReason::Fault;
+            }
+            near
+        }
+    }
+}
+
+/// What the journal has: at most some `bytes_max` bytes of pieces, from `start` to before `to`; what else is on record at `to` is there, too.
 pub(super) fn page(journal: &Journal, term: TermId, start: PageStart, to: u64, bytes_max: usize) -> Page {
     let end = journal.end_offset(term).unwrap_or(0);
     let floor = journal.floor_offset(term).unwrap_or(end);
@@ -35,7 +64,7 @@ pub(super) fn page(journal: &Journal, term: TermId, start: PageStart, to: u64, b
         None => (floor, journal.first(term)),
     };
     if wanted < floor {
-        page.pieces.push(Piece::Gap { from: wanted, to: floor, reason: GapReason::Evicted });
+        page.pieces.push(Piece::Gap { from: wanted, to: floor.min(to).max(wanted), reason: GapReason::Evicted });
     }
     fill(&mut page, journal, term, &mut cursor, at, to.min(end), bytes_max);
     page
