@@ -1,3 +1,5 @@
+//! The renderer against a model of plain text, against itself cut otherwise, and from a checkpoint on.
+
 use std::env;
 
 use bytes::Bytes;
