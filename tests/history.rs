@@ -112,25 +112,33 @@ fn a_full_screen_program_leaves_no_lines_and_what_stands_is_the_shells() {
     assert!(instance.ok(&["history", "v", "--format", "raw"]).contains("200"), "vim drew nothing");
 }
 
+/// More than the journal holds: it is on disk, or, of a terminal that is not logged, gone.
 #[test]
-fn what_stands_on_a_live_screen_comes_last_and_output_that_memory_alone_had_is_told_of() {
+fn what_the_journal_has_dropped_is_read_from_disk_or_told_of_and_what_stands_comes_last() {
     let instance = Instance::start_with("[journal]\nbytes_max = \"8MiB\"\n", &[]);
-    let script = "seq -w 1 999999; seq -w 1 999999; seq -w 1 999999; printf 'ready> '; exec sleep 1000";
-    instance.ok(&["new", "-d", "t", "--no-log", "--", "sh", "-c", script]);
-    // Looking for a match in a flood takes a debug build long: it is looked for once that is over.
-    instance.ok(&["wait", "t", "--idle", "300"]);
-    instance.ok(&["wait", "t", "--match", "^ready>"]);
-    let all = text(&instance, &["t"]);
-    let (first, rest) = all.split_once('\n').unwrap();
+    let filler = "x".repeat(190);
+    let script = format!("seq -f '%06.0f {filler}' 1 80000; printf 'ready> '; exec sleep 1000");
+    let all: String = (1..=80_000).map(|n| format!("{n:06} {filler}\n")).collect::<String>() + "ready>\n";
+    for (name, no_log) in [("logged", None), ("lost", Some("--no-log"))] {
+        let args = ["new", "-d", name, "--size", "220x24"].into_iter().chain(no_log).chain(["--", "sh", "-c", &script]);
+        instance.ok(&args.collect::<Vec<_>>());
+        instance.ok(&["wait", name, "--match", "^ready>"]);
+        assert!(
+            all.ends_with(&text(&instance, &[name, "--tail", "3"])) && text(&instance, &[name, "--tail", "1"]) == "ready>\n"
+        );
+    }
+    assert!(text(&instance, &["logged"]) == all);
+    assert!(text(&instance, &["logged", "--tail", "70000"]) == all[all.len() - "ready>\n".len() - 198 * 69_999..]);
+
+    let kept = text(&instance, &["lost"]);
+    let (first, rest) = kept.split_once('\n').unwrap();
     assert!(first.starts_with("[… ") && first.ends_with(" bytes not kept: not logged …]"), "{first}");
-    assert!(rest.ends_with("999998\n999999\nready>\n"), "{}", &rest[rest.len() - 50..]);
-    let kept: Vec<&str> = rest.lines().skip(1).collect();
-    assert!(kept.len() > 100_000 && kept[..kept.len() - 1].windows(2).all(|pair| pair[0] < pair[1] || pair[1] == "000001"));
-    let raw = instance.run(&["history", "t", "--format", "raw"]);
+    let whole = rest.split_once('\n').unwrap().1;
+    assert!(whole.len() > 4 << 20 && all.ends_with(whole));
+    let raw = instance.run(&["history", "lost", "--format", "raw"]);
     let said = String::from_utf8_lossy(&raw.stderr).into_owned();
     assert!(said.lines().count() == 1 && said.contains("no longer kept"), "{said}");
-    assert!(raw.stdout.ends_with(b"999999\r\nready> "));
-    assert_eq!(text(&instance, &["t", "--tail", "3"]), "999998\n999999\nready>\n");
+    assert!(raw.stdout.ends_with(b"x\r\nready> "));
 }
 
 #[test]

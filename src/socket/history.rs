@@ -1,9 +1,9 @@
 //! Reading history back: raw as it is, or rendered to lines, in turns beside the main thread.
 //!
 //! ```text
-//!   page (terminal's journal) ─► Excerpt, on a blocking thread, a turn at a time ─► Printer ─► lines ─► client
-//!        ▲                                                                                     │
-//!        └──────────────────── the next, once the client has taken these ◄─────────────────────┘
+//!   page (terminal: journal, disk) ─► Excerpt, on a blocking thread, a turn at a time ─► Printer ─► lines ─► client
+//!        ▲                                                                                          │
+//!        └────────────────────── the next, once the client has taken these ◄────────────────────────┘
 //! ```
 //!
 //! **Invariants.** At most [`RENDERERS_MAX`] turns run at once, whatever is asked and by whomever, and a client that does not read holds none of
@@ -109,7 +109,7 @@ async fn begin<'a>(session: &'a Session, req: u64, term: &TermRef, wanted: Wante
     Ok((Reading { session, req, terminal, from, to: upper, floor, is_newest }, HistoryOk { floor, end }))
 }
 
-/// A page of a terminal's history. The one place where it is read.
+/// A page of a terminal's history, wherever it is kept. The one place where it is read.
 async fn page(terminal: &Addr<Terminal>, start: PageStart, to: u64, bytes_max: usize) -> Answer<Page> {
     terminal.send(ReadPage { start, to, bytes_max }).await.map_err(ops::gone)
 }

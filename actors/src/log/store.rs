@@ -19,11 +19,16 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
-    time::{SystemTime, UNIX_EPOCH},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// Bytes of pages that sled may cache. Small: the manifest is a few hundred KB, and history is read once.
 const CACHE_BYTES: u64 = 8 << 20;
+
+/// How long a lock is waited for, and how often it is looked at.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// The name of the file that condemns a database.
 const CONDEMNED: &str = "damaged";
@@ -161,7 +166,7 @@ impl Store {
                 Ok(())
             });
         }
-        *open = Some(Open::at(&self.0.path)?);
+        *open = Some(Open::unlocked(&self.0.path)?);
         Ok(())
     }
 
@@ -244,6 +249,17 @@ impl Open {
             }
             Ok(Self { db, trees: RwLock::new(trees) })
         })
+    }
+
+    /// As [`Open::at`], once a database that was only just closed has let go of its lock: its own threads may outlive it a little.
+    fn unlocked(path: &Path) -> Result<Self, StoreError> {
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match Self::at(path) {
+                Err(error) if !error.is_damage() && Instant::now() < deadline => thread::sleep(LOCK_RETRY),
+                result => return result,
+            }
+        }
     }
 
     fn existing(&self, name: &str) -> Option<sled::Tree> {

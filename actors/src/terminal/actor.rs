@@ -35,7 +35,7 @@ use crate::{
     Size, TermId,
     log::{
         journal::{Ingest, JournalError, Kind, RECORD_MAX, Source},
-        piece::Page,
+        piece::{GapReason, Page},
         replay,
     },
     mirror,
@@ -685,7 +685,7 @@ impl Handler<ReadPage> for Terminal {
         let floor = if self.logged { self.lane.log().stats().floor(self.id) } else { None };
         let Some(floor) = floor.filter(|floor| *floor < here.floor) else {
             if !self.logged {
-                page::call_not_logged(&mut here);
+                page::give_reason(&mut here, GapReason::NotLogged);
             }
             return Box::pin(fut::ready(here));
         };
@@ -700,6 +700,7 @@ impl Handler<ReadPage> for Terminal {
                 Ok(None) => here,
                 Err(error) => {
                     tracing::error!(%id, error = &error as &dyn std::error::Error, "history cannot be read from disk");
+                    page::give_reason(&mut here, GapReason::Fault);
                     here
                 }
             }

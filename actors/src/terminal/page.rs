@@ -40,7 +40,7 @@ pub(super) fn page(journal: &Journal, term: TermId, start: PageStart, to: u64, b
         None => (floor, journal.first(term)),
     };
     if wanted < floor {
-        page.pieces.push(Piece::Gap { from: wanted, to: floor, reason: GapReason::Evicted });
+        page.pieces.push(Piece::Gap { from: wanted, to: floor.min(to).max(wanted), reason: GapReason::Evicted });
     }
     fill(&mut page, journal, term, &mut cursor, at, to.min(end), bytes_max);
     page
@@ -54,11 +54,11 @@ pub(super) fn is_whole(page: &Page, start: PageStart) -> bool {
     }
 }
 
-/// A terminal that is not logged has in memory what it has, and says why there is no more.
-pub(super) fn call_not_logged(page: &mut Page) {
+/// Says why the journal has no more than it has.
+pub(super) fn give_reason(page: &mut Page, why: GapReason) {
     for piece in &mut page.pieces {
         if let Piece::Gap { reason, .. } = piece {
-            *reason = GapReason::NotLogged;
+            *reason = why;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The renderer against a simple model of a screen, and cut anywhere.
+//! The renderer against a model of plain text, against itself cut otherwise, and from a checkpoint on.
 
 use std::env;
 
