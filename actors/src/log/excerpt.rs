@@ -13,7 +13,7 @@ use super::{
 };
 use crate::Size;
 
-/// See the module's head. Fed with pieces that begin at or before the range.
+/// See the module's head. Fed with pieces that begin at or before the range and end with it.
 pub struct Excerpt {
     renderer: Renderer,
     from: u64,
@@ -144,10 +144,11 @@ mod tests {
         mirror.feed(b"two\r\nthr").unwrap();
         let checkpoint = Piece::Checkpoint { offset: 7, time_ns: 0, data: mirror.checkpoint().into() };
         let gap = Piece::Gap { from: 0, to: 7, reason: GapReason::Evicted };
-        let pieces = || vec![gap.clone(), checkpoint.clone(), output(7, b"ee\r\nfour\r\nfive")];
-        assert_eq!(texts(11, None, pieces()), ["three", "four", "five"]);
-        assert_eq!(texts(11, Some(17), pieces()), ["three"]);
-        assert_eq!(texts(6, Some(11), pieces()), ["[… 7 bytes not kept: evicted …]", "two"]);
+        let text = b"ee\r\nfour\r\nfive";
+        let pieces = |to: usize| vec![gap.clone(), checkpoint.clone(), output(7, &text[..to - 7])];
+        assert_eq!(texts(11, None, pieces(21)), ["three", "four", "five"]);
+        assert_eq!(texts(11, Some(17), pieces(17)), ["three"]);
+        assert_eq!(texts(6, Some(11), pieces(11)), ["[… 7 bytes not kept: evicted …]", "two"]);
     }
 
     #[test]
