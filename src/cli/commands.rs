@@ -173,7 +173,7 @@ pub(super) async fn history(sockets: &Sockets, args: &History) -> Result<ExitCod
 
 pub(super) async fn shutdown(sockets: &Sockets, args: &Shutdown) -> Result<ExitCode, Failure> {
     let (mut client, _) = sockets.connect().await?;
-    let live = list(&mut client).await?.terms.iter().filter(|term| term.state == "live").count();
+    let live = list(&mut client).await?.terms.iter().filter(|term| term.is_live()).count();
     if live > 0 && !args.force {
         let what = if live == 1 { "1 terminal is live".to_owned() } else { format!("{live} terminals are live") };
         if !io::stdin().is_terminal() {

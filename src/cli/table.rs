@@ -35,7 +35,7 @@ pub(super) fn terminals(terms: &[TermInfo], colour: bool) -> String {
 
 fn state_colour(term: &TermInfo) -> &'static str {
     match term.state.as_str() {
-        "live" => GREEN,
+        "live" | "hibernated" => GREEN,
         "lost" => YELLOW,
         _ => DIM,
     }

@@ -20,11 +20,12 @@ use tokio::{
 };
 
 use super::{
+    admin,
     attach::Attachment,
     connection::{ATTACHMENTS_MAX, Session},
 };
 use crate::wire::{
-    AttachFrom, AttachMode, AttachOk, Code, DATA_BYTES_MAX, Data, Empty, Event, HistoryOk, LsOk, NewOk, Op, Request,
+    AttachFrom, AttachMode, AttachOk, Code, DATA_BYTES_MAX, Data, DetachOk, Empty, Event, HistoryOk, LsOk, NewOk, Op, Request,
     ScreenFormat, ScreenOk, TermInfo, TermRef, WireError,
 };
 
@@ -37,7 +38,7 @@ const FAREWELL_RETRY: Duration = Duration::from_millis(5);
 /// Bytes of history that are read at a time.
 const PAGE_BYTES: usize = DATA_BYTES_MAX / 2;
 
-type Answer<T> = Result<T, WireError>;
+pub(super) type Answer<T> = Result<T, WireError>;
 
 /// Does one request. Those that open or close streams, type or resize are done before the next is read, so that they keep their
 /// order; the others go on by themselves.
@@ -52,12 +53,12 @@ pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request)
             }
             Err(error) => session.reply::<Empty>(req, Err(error)).await,
         },
-        Op::Detach { stream } => {
+        Op::Detach { stream: Some(stream), term: None, client: None } => {
             let attachment = session.attachments.borrow_mut().remove(&stream);
             let answer = match attachment {
                 Some(attachment) => {
                     attachment.close().await;
-                    Ok(Empty {})
+                    Ok(DetachOk { detached: 1 })
                 }
                 None => Err(WireError::new(Code::BadRequest, format!("request {stream} has no stream open"))),
             };
@@ -102,8 +103,9 @@ async fn independent(session: &Session, req: u64, op: Op) {
                 Ok(name) => {
                     let size = size.unwrap_or(Size::DEFAULT);
                     let cwd = cwd.map(PathBuf::from);
-                    let (restart, logged) = (Restart::Never, !no_log);
-                    new(session, Create { name, argv: command, cwd, env, size, restart, logged, token, if_absent }).await
+                    let (restart, logged, declared) = (Restart::Never, !no_log, None);
+                    let create = Create { name, argv: command, cwd, env, size, restart, logged, token, if_absent, declared };
+                    new(session, create).await
                 }
                 Err(error) => Err(WireError::new(Code::BadRequest, error.to_string())),
             };
@@ -114,6 +116,16 @@ async fn independent(session: &Session, req: u64, op: Op) {
         Op::Rm { term } => session.reply(req, rm(session, term).await).await,
         Op::Screen { term, format } => session.reply(req, screen(session, &term, format).await).await,
         Op::History { term, from, to } => history(session, req, &term, from, to).await,
+        Op::Rename { term, name } => session.reply(req, admin::rename(session, term, &name).await).await,
+        Op::Clients { term } => session.reply(req, admin::clients(session, term).await).await,
+        Op::Detach { stream, term, client } => {
+            session.reply(req, admin::detach(session, stream, term, client).await).await;
+        }
+        Op::Reload => session.reply(req, session.hub.operator.reload().await).await,
+        Op::LogLevel { level } => {
+            session.reply(req, session.hub.operator.set_log_level(&level).map(|()| Empty {})).await;
+        }
+        Op::Hibernate { term } => session.reply(req, admin::hibernate(session, term).await).await,
         Op::Shutdown => {
             let answer = shutdown(session).await;
             let ended = answer.is_ok();
@@ -123,7 +135,7 @@ async fn independent(session: &Session, req: u64, op: Op) {
                 session.hub.ended.notify_one();
             }
         }
-        Op::Attach { .. } | Op::Detach { .. } | Op::Input { .. } | Op::Resize { .. } => {}
+        Op::Attach { .. } | Op::Input { .. } | Op::Resize { .. } => {}
     }
 }
 
@@ -146,6 +158,7 @@ async fn ls(session: &Session) -> Answer<LsOk> {
 
 fn info(Listing { record, description, pid }: Listing) -> TermInfo {
     let (state, exit) = match record.state {
+        State::Creating | State::Live if description.hibernated => ("hibernated", None),
         State::Creating | State::Live => ("live", None),
         State::Exited(exit) => ("exited", Some(exit.into())),
         State::Lost | State::Removing => ("lost", None),
@@ -294,7 +307,8 @@ async fn attach(
         AttachMode::Rw => Mode::ReadWrite,
         AttachMode::Ro => Mode::ReadOnly,
     };
-    let attached = terminal.send(Attach { mode, size, from }).await.map_err(gone)?;
+    let program = session.program.get().cloned().unwrap_or_default();
+    let attached = terminal.send(Attach { mode, size, from, program }).await.map_err(gone)?;
     Ok((AttachOk { id: record.id.0, name: record.name.to_string() }, terminal, attached))
 }
 
@@ -357,7 +371,7 @@ fn attachment(session: &Session, term: TermId) -> Option<(ClientId, Addr<Termina
 }
 
 /// A terminal and its actor; one that is only just being started is waited for.
-async fn find(session: &Session, term: &TermRef) -> Answer<(Record, Addr<Terminal>)> {
+pub(super) async fn find(session: &Session, term: &TermRef) -> Answer<(Record, Addr<Terminal>)> {
     let look = async {
         loop {
             let found = session.hub.supervisor.send(Find(term.clone().into())).await.map_err(gone)?;
@@ -372,7 +386,7 @@ async fn find(session: &Session, term: &TermRef) -> Answer<(Record, Addr<Termina
     timeout(START_MAX, look).await.map_err(late)?
 }
 
-fn gone(_: MailboxError) -> WireError {
+pub(super) fn gone(_: MailboxError) -> WireError {
     ending()
 }
 

@@ -29,8 +29,8 @@ pub use self::{
     fanout::{ClientId, Event, Mode, Outbox},
     lane::Lane,
     messages::{
-        Attach, AttachFrom, Attached, Buried, Checkpoint, Course, Describe, Description, Detach, Drained, Gone, Held,
-        HistoryPage, Input, InputError, Pump, ReadHistory, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind, Start,
-        Stop, TakeSnapshot,
+        Attach, AttachFrom, Attached, Buried, Checkpoint, ClientView, Course, Describe, Description, Detach, Drained, Gone,
+        Held, Hibernate, HibernateError, HistoryPage, Input, InputError, ListClients, Pump, ReadHistory, Resize, ResizeError,
+        Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot,
     },
 };
