@@ -114,16 +114,17 @@ pub(super) async fn kill(sockets: &Sockets, args: &Kill) -> Result<ExitCode, Fai
     Ok(DONE)
 }
 
-/// Forgets what it can; the first failure is the one that counts.
+/// Forgets what it can; every failure is told, and the exit code is that of the first.
 pub(super) async fn rm(sockets: &Sockets, args: &Rm) -> Result<ExitCode, Failure> {
     let (mut client, _) = sockets.connect().await?;
-    let mut failure = None;
+    let mut code = None;
     for name in &args.names {
         if let Err(error) = client.call::<Empty>(Op::Rm { term: name.as_str().into() }).await {
-            failure = failure.or(Some(Failure::from(error)));
+            let failed = Failure::from(error).tell();
+            code = code.or(Some(failed));
         }
     }
-    failure.map_or(Ok(DONE), Err)
+    Ok(code.unwrap_or(DONE))
 }
 
 pub(super) async fn screen(sockets: &Sockets, args: &Screen) -> Result<ExitCode, Failure> {
@@ -151,6 +152,11 @@ pub(super) async fn screen(sockets: &Sockets, args: &Screen) -> Result<ExitCode,
 
 pub(super) async fn history(sockets: &Sockets, args: &History) -> Result<ExitCode, Failure> {
     let HistoryFormat::Raw = args.format;
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from > to
+    {
+        return Err(Failure::new(Failure::USAGE, format!("--from {from} is behind --to {to}: nothing lies between them")));
+    }
     let (mut client, _) = sockets.connect().await?;
     let from = args.from.unwrap_or(0);
     let stream = client.request(Op::History { term: args.name.as_str().into(), from, to: args.to }).await?;
@@ -199,6 +205,6 @@ pub(super) fn write_all(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     write_all(text.as_bytes())
 }

@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use serde_path_to_error::{Path, Segment};
 
+/// Characters of a line that are shown.
+const LINE_CHARS_MAX: usize = 60;
 /// A name further from a known one than this is no slip of the finger.
 const SLIPS_MAX: usize = 3;
 
@@ -36,9 +38,16 @@ pub(super) fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
+/// What is wrong where there is no key yet, and with which line.
+pub(super) fn syntax(text: &str, at: usize, message: &str) -> String {
+    let line = text.lines().nth(line_of(text, at) - 1).unwrap_or_default().trim();
+    let line: String = line.chars().take(LINE_CHARS_MAX).collect();
+    format!("{}, in {line:?}", message.replace('\n', " "))
+}
+
 /// What is wrong, and with which key.
 pub(super) fn what(key: &str, message: &str) -> String {
-    let message = message.replace('\n', " ");
+    let message = message.replace('\n', " ").replace("expected usize", "expected a whole number");
     match message.strip_prefix("unknown field ") {
         Some(rest) => unknown(key, rest),
         None if key.is_empty() => message,

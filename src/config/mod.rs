@@ -163,7 +163,8 @@ impl Config {
     /// Parses a file's text. An error is at a byte of it, and says which key is wrong.
     fn parse(text: &str) -> Result<Self, (usize, String)> {
         let at = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
-        let file = toml::Deserializer::parse(text).map_err(|error| (at(&error), error::what("", error.message())))?;
+        let file =
+            toml::Deserializer::parse(text).map_err(|error| (at(&error), error::syntax(text, at(&error), error.message())))?;
         let config: Self = serde_path_to_error::deserialize(file)
             .map_err(|error| (at(error.inner()), error::what(&error::key(error.path()), error.inner().message())))?;
         match term::twice(&config.term) {
@@ -218,7 +219,10 @@ mod tests {
             ("[limits]\nterm_max = 3\n", "line 2: unknown key limits.term_max: did you mean terms_max?"),
             ("\n[limit]\n", "line 2: unknown key limit: did you mean limits?"),
             ("[limits]\nxyzzy = 3\n", "line 2: unknown key limits.xyzzy: there are terms_max, kill_grace"),
-            ("[limits]\nterms_max = \"many\"\n", "line 2: limits.terms_max: invalid type: string \"many\", expected usize"),
+            (
+                "[limits]\nterms_max = \"many\"\n",
+                "line 2: limits.terms_max: invalid type: string \"many\", expected a whole number",
+            ),
             (
                 "[limits]\nkill_grace = \"5 parsecs\"\n",
                 "line 2: limits.kill_grace: \"5 parsecs\" is no duration: use 500ms, 5s or 2min",
@@ -250,7 +254,7 @@ mod tests {
                 "[[term]]\nname = \"a\"\n\n[[term]]\nname = \"a\"\n",
                 "line 5: term[1].name: a terminal named a is declared above",
             ),
-            ("[limits\n", "line 1: "),
+            ("\n[limits\n", "line 2: unclosed table, expected `]`, in \"[limits\""),
         ] {
             fs::write(&path, text).unwrap();
             let error = Config::read(Some(&path)).unwrap_err().to_string();

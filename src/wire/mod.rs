@@ -23,7 +23,7 @@ pub use self::{
     admin::{
         ClientInfo, ClientsOk, DetachOk, HibernateOk, ReloadOk, ReloadedSetting, ReloadedTerm, SettingOutcome, TermOutcome,
     },
-    event::{Data, Event, ExitInfo},
+    event::{Data, Event, ExitInfo, signal_text},
     op::{
         AttachFrom, AttachMode, AttachOk, Empty, HistoryOk, LsOk, NewOk, OPS, Op, Request, ScreenFormat, ScreenOk, TermInfo,
         TermRef,
