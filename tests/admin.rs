@@ -1,8 +1,12 @@
 //! What an administrator does: names, clients, configuration, the levers, and what is made from the grammar.
 
+#[path = "support/raw.rs"]
+mod raw;
 mod support;
+#[path = "support/watch.rs"]
+mod watch;
 
-use std::fs;
+use std::{fs, process::Stdio, thread, time::Duration};
 
 use kaval::{
     client::{Client, ClientError, Incoming},
@@ -12,6 +16,7 @@ use kaval_actors::Size;
 use serde_json::{Value, json};
 use support::{Instance, PATIENCE};
 use tokio::time::timeout;
+use watch::until;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -280,6 +285,39 @@ fn a_configuration_that_is_wrong_changes_nothing() {
     }
     fs::remove_file(instance.path("config/kaval/kaval.toml")).unwrap();
     instance.ok(&["reload"]);
+}
+
+/// Each declared command runs once, wherever in a reload the supervisor is killed.
+#[test]
+fn a_reload_that_is_killed_half_way_is_finished_by_the_next_and_nothing_runs_twice() {
+    let instance = Instance::start();
+    let (rounds, batch) = (if support::soak() { 100 } else { 8 }, 4);
+    let mut config = String::new();
+    for round in 0..rounds {
+        let names: Vec<String> = (0..batch).map(|n| format!("r{round}-{n}")).collect();
+        for name in &names {
+            let runs = instance.path(name);
+            let script = format!("echo ran >> {}; exec cat", runs.display());
+            config += &format!("[[term]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", \"{script}\"]\n");
+        }
+        configure(&instance, &config);
+        let mut reload = instance.command(&["reload"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        thread::sleep(Duration::from_micros(rand::random_range(0..40_000)));
+        instance.kill_supervisor();
+        reload.wait().unwrap();
+        instance.ok(&["reload"]);
+        let listed = instance.ls();
+        for name in &names {
+            assert_eq!(listed.iter().filter(|term| term["name"] == **name && term["state"] == "live").count(), 1, "{name}");
+        }
+    }
+    let declared = rounds * batch;
+    assert_eq!(instance.ls().len(), declared);
+    let ran = |n: usize| instance.path(&format!("r{}-{}", n / batch, n % batch));
+    for n in 0..declared {
+        until("its command has run", || ran(n).exists());
+        assert_eq!(fs::read_to_string(ran(n)).unwrap(), "ran\n", "{:?}", ran(n));
+    }
 }
 
 // Failures that say what to do.

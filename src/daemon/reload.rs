@@ -11,9 +11,12 @@
 use std::{cell::RefCell, path::PathBuf};
 
 use actix::Addr;
-use kaval_actors::supervisor::{
-    Create, FindAll, Limits, SetLimits, Supervisor,
-    manifest::{Declaration, Record},
+use kaval_actors::{
+    Name,
+    supervisor::{
+        Create, FindAll, Limits, SetLimits, Supervisor,
+        manifest::{Declaration, Record},
+    },
 };
 use tokio::{sync::Mutex, task::spawn_blocking};
 
@@ -97,7 +100,7 @@ impl Reloader {
                 Action::Changed(note) => (TermOutcome::Changed, note),
                 Action::Undeclared(note) => (TermOutcome::Undeclared, note),
             };
-            tracing::info!(%name, ?outcome, note, "a declared terminal");
+            log(&name, outcome);
             terms.push(ReloadedTerm { name: name.to_string(), outcome, note });
         }
         Ok(terms)
@@ -108,6 +111,17 @@ impl Reloader {
             Ok(_) => (TermOutcome::Created, String::new()),
             Err(error) => (TermOutcome::Refused, error.to_string()),
         })
+    }
+}
+
+/// Names what was done and to which, not what runs there: that is for who asks.
+fn log(name: &Name, outcome: TermOutcome) {
+    match outcome {
+        TermOutcome::Refused => tracing::warn!(%name, "a declared terminal could not be made: kaval reload says why"),
+        TermOutcome::Left => tracing::debug!(%name, "a declared terminal is there"),
+        TermOutcome::Created | TermOutcome::Changed | TermOutcome::Undeclared | TermOutcome::Unknown => {
+            tracing::info!(%name, ?outcome, "a declared terminal");
+        }
     }
 }
 
