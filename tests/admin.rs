@@ -213,6 +213,22 @@ fn a_hibernated_terminal_is_as_it_was_once_something_looks() {
     instance.fails(&["admin", "hibernate"], 2);
 }
 
+#[test]
+fn a_heap_profile_is_written_whole_or_not_at_all() {
+    let file = |instance: &Instance| instance.path("heap.pb.gz");
+    let off = Instance::start();
+    let told = off.fails(&["admin", "heap-profile", "-o", file(&off).to_str().unwrap()], 1);
+    assert!(told.contains("is not profiled: start it with _RJEM_MALLOC_CONF=prof:true"), "{told}");
+    assert!(!file(&off).exists());
+    let on = Instance::start_with_env("", &[], &[("_RJEM_MALLOC_CONF", "prof:true,lg_prof_sample:12")]);
+    // The keeper hands the variable on.
+    on.kill_supervisor();
+    on.ok(&["admin", "heap-profile", "--output", file(&on).to_str().unwrap()]);
+    let profile = fs::read(file(&on)).unwrap();
+    assert!(profile.starts_with(&[0x1f, 0x8b]) && profile.len() > 1000, "{} bytes", profile.len());
+    assert!(on.fails(&["admin", "heap-profile", "-o", "/nowhere/heap"], 1).contains("\"/nowhere/heap\" cannot be written"));
+}
+
 // Configuration.
 
 const TWO: &str = "[[term]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo $WORD; pwd; stty size; exec cat\"]\n\
@@ -385,7 +401,15 @@ fn completions_offer_nothing_that_is_hidden() {
 #[test]
 fn every_new_command_teaches_by_an_example() {
     let instance = Instance::start();
-    let commands = [&["rename"][..], &["clients"], &["detach"], &["reload"], &["admin", "log-level"], &["admin", "hibernate"]];
+    let commands = [
+        &["rename"][..],
+        &["clients"],
+        &["detach"],
+        &["reload"],
+        &["admin", "log-level"],
+        &["admin", "hibernate"],
+        &["admin", "heap-profile"],
+    ];
     for command in commands {
         let help = instance.ok(&[command, &["--help"]].concat());
         assert!(help.contains("Example") && help.contains(&format!("  kaval {}", command.join(" "))), "{help}");

@@ -1,9 +1,12 @@
 //! The commands that administer: names, clients, configuration, levers.
 
 use std::{
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
+    path::Path,
     process::ExitCode,
 };
+
+use tempfile::NamedTempFile;
 
 use super::{
     Failure, Sockets,
@@ -11,7 +14,10 @@ use super::{
     commands::print,
     table,
 };
-use crate::wire::{ClientsOk, DetachOk, Empty, HibernateOk, Op, ReloadOk, SettingOutcome, TermOutcome, TermRef};
+use crate::{
+    client::{Client, ClientError, Incoming},
+    wire::{ClientsOk, DetachOk, Empty, Event, HibernateOk, Op, ReloadOk, SettingOutcome, TermOutcome, TermRef},
+};
 
 pub(super) async fn rename(sockets: &Sockets, args: &Rename) -> Result<ExitCode, Failure> {
     let (mut client, _) = sockets.connect().await?;
@@ -85,10 +91,29 @@ fn told(ReloadOk { terms, settings }: &ReloadOk) -> String {
     if told.is_empty() { "nothing is declared, and nothing has changed\n".to_owned() } else { told }
 }
 
+/// Writes a file all at once, or not at all.
+async fn heap_profile(client: &mut Client, output: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::new(Failure::FAILED, format!("{output:?} cannot be written: {error}"));
+    let stream = client.request(Op::HeapProfile).await?;
+    let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(dir).map_err(failed)?;
+    loop {
+        match client.next().await? {
+            Incoming::Err { error, .. } => return Err(ClientError::from(error).into()),
+            Incoming::Event(Event::Piece { req, data }) if req == stream => file.write_all(&data.0).map_err(failed)?,
+            Incoming::Event(Event::End { req }) if req == stream => break,
+            Incoming::Ok { .. } | Incoming::Event(_) => {}
+        }
+    }
+    file.persist(output).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
 pub(super) async fn pull(sockets: &Sockets, lever: Lever) -> Result<ExitCode, Failure> {
     let (mut client, _) = sockets.connect().await?;
     match lever {
         Lever::LogLevel { level } => _ = client.call::<Empty>(Op::LogLevel { level }).await?,
+        Lever::HeapProfile { output } => heap_profile(&mut client, &output).await?,
         Lever::Hibernate { name, .. } => {
             let all = name.is_none();
             let HibernateOk { hibernated } = client.call(Op::Hibernate { term: name.map(TermRef::Name) }).await?;

@@ -75,7 +75,7 @@ pub(super) enum Command {
     Reload(Reload),
     /// End every terminal and the supervisor
     Shutdown(Shutdown),
-    /// The operator's levers: log level, hibernation
+    /// The operator's levers: log level, hibernation, heap profile
     Admin(Admin),
     /// Print shell completions
     Completions(Completions),
@@ -336,7 +336,21 @@ pub(super) enum Lever {
         #[arg(long)]
         all: bool,
     },
+    /// Write a profile of the supervisor's heap, in pprof's format
+    #[command(after_help = HEAP_PROFILE_HELP)]
+    HeapProfile {
+        /// Where to
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
 }
+
+const HEAP_PROFILE_HELP: &str = "\
+The supervisor has to run with _RJEM_MALLOC_CONF=prof:true in its environment.
+
+Example:
+  kaval admin heap-profile -o heap.pb.gz
+  go tool pprof -http : $(which kaval) heap.pb.gz";
 
 const LOG_LEVEL_HELP: &str = "\
 A restart of the supervisor goes back to KAVAL_LOG, or info.

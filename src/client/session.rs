@@ -326,6 +326,7 @@ impl Session {
             | Event::Lagged { .. }
             | Event::Exited { .. }
             | Event::Detached { .. }
+            | Event::Piece { .. }
             | Event::End { .. } => None,
         }
     }

@@ -13,6 +13,7 @@ mod lanes;
 mod lock;
 mod logging;
 mod operator;
+mod profile;
 mod reload;
 mod store;
 

@@ -1,13 +1,16 @@
 //! What administrators can ask of the daemon as a whole, for the socket.
 
-use std::{pin::Pin, rc::Rc};
+use std::rc::Rc;
+
+use bytes::Bytes;
 
 use super::{
-    logging,
+    logging, profile,
+    profile::ProfileError,
     reload::{ReloadError, Reloader},
 };
 use crate::{
-    socket::Operator,
+    socket::{Later, Operator},
     wire::{Code, ReloadOk, WireError},
 };
 
@@ -18,8 +21,20 @@ pub(super) struct Levers {
 }
 
 impl Operator for Levers {
-    fn reload(&self) -> Pin<Box<dyn Future<Output = Result<ReloadOk, WireError>> + '_>> {
+    fn reload(&self) -> Later<'_, ReloadOk> {
         Box::pin(async { self.reloader.reload().await.map_err(refusal) })
+    }
+
+    fn heap_profile(&self) -> Later<'_, Bytes> {
+        Box::pin(async {
+            profile::take().await.map_err(|error| {
+                let code = match &error {
+                    ProfileError::Off => Code::Disabled,
+                    ProfileError::Failed(_) => Code::Internal,
+                };
+                WireError::new(code, error.to_string())
+            })
+        })
     }
 
     fn set_log_level(&self, level: &str) -> Result<(), WireError> {

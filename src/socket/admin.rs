@@ -19,7 +19,10 @@ use super::{
     connection::Session,
     ops::{Answer, find, gone},
 };
-use crate::wire::{AttachMode, ClientInfo, ClientsOk, Code, DetachOk, Empty, HibernateOk, TermRef, WireError};
+use crate::wire::{
+    AttachMode, ClientInfo, ClientsOk, Code, DATA_BYTES_MAX, Data, DetachOk, Empty, Event, HeapProfileOk, HibernateOk, TermRef,
+    WireError,
+};
 
 /// How long a listing waits for one terminal.
 const LIST_PATIENCE: Duration = Duration::from_secs(1);
@@ -117,6 +120,22 @@ fn not_hibernated(name: &Name, error: &HibernateError) -> WireError {
         HibernateError::NoCheckpoint(_) => Code::Limit,
     };
     WireError::new(code, format!("terminal {name} was not hibernated: {error}"))
+}
+
+/// Answers, then sends the profile in pieces.
+pub(super) async fn heap_profile(session: &Session, req: u64) {
+    let profile = match session.hub.operator.heap_profile().await {
+        Ok(profile) => profile,
+        Err(error) => return session.reply::<HeapProfileOk>(req, Err(error)).await,
+    };
+    session.reply(req, Ok(HeapProfileOk { bytes: profile.len() })).await;
+    for start in (0..profile.len()).step_by(DATA_BYTES_MAX) {
+        let data = Data(profile.slice(start..profile.len().min(start + DATA_BYTES_MAX)));
+        if session.send(&Event::Piece { req, data }).await.is_err() {
+            return;
+        }
+    }
+    let _ = session.send(&Event::End { req }).await;
 }
 
 fn bad_request(message: String) -> WireError {

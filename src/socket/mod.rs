@@ -17,6 +17,8 @@ mod ops;
 
 use std::{cell::Cell, io, pin::Pin, rc::Rc, time::Duration};
 
+use bytes::Bytes;
+
 use actix::Addr;
 use kaval_actors::supervisor::Supervisor;
 use tokio::{
@@ -33,10 +35,16 @@ pub const CONNECTIONS_MAX: usize = 1024;
 /// Pause after an accept that failed for want of descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// An answer that takes its time.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, WireError>> + 'a>>;
+
 /// What only the whole daemon can do for whoever administers it.
 pub trait Operator {
     /// Reads the configuration again and reconciles. An error changes nothing.
-    fn reload(&self) -> Pin<Box<dyn Future<Output = Result<ReloadOk, WireError>> + '_>>;
+    fn reload(&self) -> Later<'_, ReloadOk>;
+
+    /// A profile of the heap, in pprof's format.
+    fn heap_profile(&self) -> Later<'_, Bytes>;
 
     /// Sets how much is logged.
     ///

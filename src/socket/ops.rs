@@ -125,6 +125,7 @@ async fn independent(session: &Session, req: u64, op: Op) {
         Op::LogLevel { level } => {
             session.reply(req, session.hub.operator.set_log_level(&level).map(|()| Empty {})).await;
         }
+        Op::HeapProfile => admin::heap_profile(session, req).await,
         Op::Hibernate { term } => session.reply(req, admin::hibernate(session, term).await).await,
         Op::Shutdown => {
             let answer = shutdown(session).await;

@@ -49,6 +49,13 @@ pub struct HibernateOk {
     pub hibernated: usize,
 }
 
+/// The answer to `heap_profile`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct HeapProfileOk {
+    /// How many bytes it has.
+    pub bytes: usize,
+}
+
 /// The answer to `reload`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadOk {

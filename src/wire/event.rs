@@ -66,6 +66,14 @@ pub enum Event {
         /// The stream.
         req: u64,
     },
+    /// A piece of a file.
+    #[serde(rename = "data")]
+    Piece {
+        /// The stream.
+        req: u64,
+        /// The bytes.
+        data: Data,
+    },
     /// The stream is over.
     End {
         /// The stream.

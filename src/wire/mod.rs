@@ -21,7 +21,8 @@ use tokio_util::codec::LengthDelimitedCodec;
 
 pub use self::{
     admin::{
-        ClientInfo, ClientsOk, DetachOk, HibernateOk, ReloadOk, ReloadedSetting, ReloadedTerm, SettingOutcome, TermOutcome,
+        ClientInfo, ClientsOk, DetachOk, HeapProfileOk, HibernateOk, ReloadOk, ReloadedSetting, ReloadedTerm, SettingOutcome,
+        TermOutcome,
     },
     event::{Data, Event, ExitInfo, signal_text},
     op::{
@@ -112,6 +113,8 @@ pub enum Code {
     ReadOnly,
     /// The configuration cannot be read, or is wrong somewhere: nothing was changed.
     BadConfig,
+    /// The supervisor was started without what this takes; the message says how to start it with that.
+    Disabled,
     /// The supervisor is being restarted: reconnect and ask again.
     Restarting,
     /// Something in the supervisor failed; its log says more.

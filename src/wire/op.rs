@@ -32,6 +32,7 @@ pub const OPS: &[&str] = &[
     "reload",
     "log_level",
     "hibernate",
+    "heap_profile",
     "shutdown",
 ];
 
@@ -174,6 +175,10 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         term: Option<TermRef>,
     },
+    /// Opens a stream of a profile of the supervisor's heap, in pprof's format. Answer: [`HeapProfileOk`](super::HeapProfileOk), then `data`
+    /// and `end`.
+    #[serde(rename = "heap_profile")]
+    HeapProfile,
     /// Ends every terminal and the supervisor. Answer: [`Empty`], once all have ended.
     Shutdown,
 }
