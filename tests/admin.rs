@@ -278,9 +278,11 @@ fn a_reload_leaves_what_is_there_and_says_what_differs() {
 fn settings_that_can_be_are_applied_and_others_named_until_a_restart() {
     let instance = Instance::start();
     assert_eq!(instance.ok(&["reload"]), "nothing is declared, and nothing has changed\n");
-    configure(&instance, "[limits]\nterms_max = 1\n[journal]\nbytes_max = \"32MiB\"\n[attach]\ndetach_key = \"ctrl-a\"\n");
+    let limits = "[limits]\nterms_max = 1\n[log]\nage_max = \"1day\"\n";
+    configure(&instance, &format!("{limits}[journal]\nbytes_max = \"32MiB\"\n[attach]\ndetach_key = \"ctrl-a\"\n"));
     let restart = "takes effect when the supervisor is restarted: journal.bytes_max\n";
-    let all = format!("takes effect when a client starts: attach.detach_key\n{restart}applied limits.terms_max\n");
+    let client = "takes effect when a client starts: attach.detach_key\n";
+    let all = format!("{client}{restart}applied limits.terms_max\napplied log.age_max\n");
     assert_eq!(instance.ok(&["reload"]), all);
     assert_eq!(instance.ok(&["reload"]), restart);
     instance.ok(&["new", "-d", "--", "cat"]);

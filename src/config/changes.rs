@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use super::Config;
 
 /// Settings that a running supervisor takes over.
-const LIVE: &[&str] = &["limits.terms_max", "limits.kill_grace"];
+const LIVE: &[&str] = &["limits.terms_max", "limits.kill_grace", "log.bytes_max", "log.age_max", "log.total_bytes_max"];
 /// What only clients read, each time they start.
 const CLIENT: &str = "attach.";
 

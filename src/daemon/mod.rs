@@ -164,7 +164,7 @@ async fn supervise(
     recovered.await.context("the supervisor did not come up")?;
 
     let listener = socket::bind(&socket)?;
-    let reloader = Rc::new(Reloader::new(options.config.clone(), config, supervisor.clone()));
+    let reloader = Rc::new(Reloader::new(options.config.clone(), config, supervisor.clone(), log.clone()));
     reloader.begin().await?;
     let operator = Rc::new(Levers { reloader });
     let hub = Rc::new(Hub::new(supervisor, format!("{:016x}", rand::random::<u64>()), operator));

@@ -13,6 +13,7 @@ use std::{cell::RefCell, path::PathBuf};
 use actix::Addr;
 use kaval_actors::{
     Name,
+    log::writer::Log,
     supervisor::{
         Create, FindAll, Limits, SetLimits, Supervisor,
         manifest::{Declaration, Record},
@@ -43,6 +44,7 @@ pub(super) struct Reloader {
     /// The file that was named at the start; the usual one, if it is there, otherwise.
     file: Option<PathBuf>,
     supervisor: Addr<Supervisor>,
+    log: Log,
     started: Config,
     now: RefCell<Config>,
     turn: Mutex<()>,
@@ -55,8 +57,8 @@ pub(super) fn limits(config: &Config) -> Limits {
 
 impl Reloader {
     /// One for a supervisor that was started with `config`, out of `file`.
-    pub(super) fn new(file: Option<PathBuf>, config: Config, supervisor: Addr<Supervisor>) -> Self {
-        Self { file, supervisor, now: RefCell::new(config.clone()), started: config, turn: Mutex::new(()) }
+    pub(super) fn new(file: Option<PathBuf>, config: Config, supervisor: Addr<Supervisor>, log: Log) -> Self {
+        Self { file, supervisor, log, now: RefCell::new(config.clone()), started: config, turn: Mutex::new(()) }
     }
 
     /// Makes the terminals that the configuration of the start declares.
@@ -80,6 +82,7 @@ impl Reloader {
         let new = read.inspect_err(|error| tracing::error!(%error, "the configuration was not reloaded"))?;
         let settings: Vec<_> = changes(&self.started, &self.now.borrow(), &new).into_iter().map(setting).collect();
         self.supervisor.send(SetLimits(limits(&new))).await.map_err(|_| ReloadError::Ending)?;
+        self.log.limit(new.log.settings().limits);
         let terms = self.reconcile(&new).await?;
         self.now.replace(new);
         for ReloadedSetting { key, outcome } in &settings {
