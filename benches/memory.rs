@@ -115,7 +115,7 @@ async fn figures(instance: &Instance, made: &mut Vec<u32>, count: usize) -> (f64
     let seen = instance.log.count("Allocated: ");
     while instance.log.count("Allocated: ") < seen + 2 {
         let _: LsOk = client.call(Op::Ls).await.unwrap();
-        let _: Result<Empty, _> = client.call(Op::Detach { stream: u64::MAX }).await;
+        let _: Result<Empty, _> = client.call(Op::Detach { stream: Some(u64::MAX), term: None, client: None }).await;
     }
     let pid = instance.supervisor_pid().unwrap().as_raw_nonzero();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

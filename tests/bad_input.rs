@@ -148,8 +148,15 @@ fn a_command_or_directory_that_cannot_be_used_leaves_nothing_behind() {
     let (file, absent) = (instance.path("file"), instance.path("absent"));
     fs::write(&file, "not a program").unwrap();
     let (file, absent) = (file.to_str().unwrap(), absent.to_str().unwrap());
-    for command in ["no-such-command-9", absent, file, "/tmp", ""] {
-        says(&instance.fails(&["new", "-d", "x", "--", command], 1), &[&format!("command {command:?}"), "not found"]);
+    let cases = [
+        ("no-such-command-9", "not found"),
+        (absent, "not found"),
+        (file, "is not executable"),
+        ("/tmp", "is a directory"),
+        ("", "not found"),
+    ];
+    for (command, why) in cases {
+        says(&instance.fails(&["new", "-d", "x", "--", command], 1), &[&format!("command {command:?}"), why]);
     }
     for cwd in [absent, file] {
         says(&instance.fails(&["new", "-d", "x", "--cwd", cwd, "--", "true"], 1), &[cwd, "is not a directory"]);
@@ -285,7 +292,8 @@ fn history_ranges_that_make_no_sense_are_refused_and_empty_ones_are_empty() {
         assert_eq!(read(from, to), expected, "{from}..{to}");
     }
     let end_max = u64::MAX.to_string();
-    for (from, to) in [("5", "3"), ("11", "12"), (end_max.as_str(), end_max.as_str())] {
+    says(&instance.fails(&["history", "h", "--format", "raw", "--from", "5", "--to", "3"], 2), &["--from 5", "--to 3"]);
+    for (from, to) in [("11", "12"), (end_max.as_str(), end_max.as_str())] {
         says(
             &instance.fails(&["history", "h", "--format", "raw", "--from", from, "--to", to], 1),
             &["h", from, "kept from 0 to 10"],

@@ -4,7 +4,7 @@ mod support;
 
 use kaval::{
     client::{Client, ClientError, Incoming},
-    wire::{AttachFrom, AttachMode, Code, Empty, Event, LsOk, NewOk, Op},
+    wire::{AttachFrom, AttachMode, Code, DetachOk, Event, LsOk, NewOk, Op},
 };
 use support::{Instance, PATIENCE};
 use tokio::time::timeout;
@@ -76,7 +76,9 @@ fn a_stream_that_is_detached_while_its_client_lags_ends_behind_a_whole_frame() {
         for _ in 0..20 {
             let _: LsOk = call(&mut watcher, Op::Ls).await.unwrap();
         }
-        let _: Empty = call(&mut client, Op::Detach { stream }).await.unwrap();
+        let detach = Op::Detach { stream: Some(stream), term: None, client: None };
+        let detached: DetachOk = call(&mut client, detach).await.unwrap();
+        assert_eq!(detached.detached, 1);
         let _: LsOk = call(&mut client, Op::Ls).await.unwrap();
     });
 }

@@ -1,9 +1,10 @@
 //! The command line's grammar: the one definition that parsing, `--help` and completions come from.
 
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use kaval_actors::{Name, Size, log::journal::DataPath};
+use signal_hook::low_level::signal_name;
 
 /// Keeps terminals alive: a shell, a build or an agent goes on when the window, the connection or kaval itself is gone.
 ///
@@ -53,6 +54,12 @@ pub(super) enum Command {
     Send(Send),
     /// Set a terminal's size
     Resize(Resize),
+    /// Give a terminal another name
+    Rename(Rename),
+    /// List who is attached
+    Clients(Clients),
+    /// Detach the clients of a terminal, or one of them
+    Detach(Detach),
     /// End a terminal's child as a closed window would, or send it a signal
     Kill(Kill),
     /// Forget an ended terminal
@@ -65,10 +72,17 @@ pub(super) enum Command {
     History(History),
     /// Run the supervisor in the foreground
     Serve(Serve),
+    /// Read the configuration again and make the terminals that it declares
+    Reload(Reload),
     /// End every terminal and the supervisor
     Shutdown(Shutdown),
+    /// The operator's levers: log level, hibernation, heap profile
+    Admin(Admin),
     /// Print shell completions
     Completions(Completions),
+    /// Print the manual page, or write every page into a directory
+    #[command(hide = true)]
+    Man(Man),
 }
 
 #[derive(Debug, Args)]
@@ -136,6 +150,43 @@ pub(super) struct Resize {
     /// Its new size
     #[arg(value_name = "COLSxROWS")]
     pub(super) size: Size,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kaval rename bash-7 build")]
+pub(super) struct Rename {
+    /// Which terminal
+    pub(super) name: String,
+    /// Its new name, of A-Z a-z 0-9 . _ -
+    pub(super) new: Name,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = CLIENTS_HELP)]
+pub(super) struct Clients {
+    /// Which terminal [default: all]
+    pub(super) name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+const CLIENTS_HELP: &str = "\
+MODE is rw, or ro for one that only watches. WAITING is what the client has yet to read of what was put
+out for it, BEHIND what is yet to be put out; they stay near 0 for one that keeps up.
+
+Example:
+  kaval clients build";
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kaval detach build        everybody\n  kaval detach build 12     the client that kaval clients numbers 12"
+)]
+pub(super) struct Detach {
+    /// Which terminal
+    pub(super) name: String,
+    /// Which client, by its number in kaval clients [default: all]
+    pub(super) client: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -253,6 +304,80 @@ pub(super) struct Shutdown {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = RELOAD_HELP)]
+pub(super) struct Reload {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+const RELOAD_HELP: &str = "\
+Terminals that are there, running or ended, are left as they are, whatever their entries say now. A file that is
+wrong changes nothing.
+
+Example, in kaval.toml:
+  [[term]]
+  name = \"build\"
+  command = [\"make\", \"watch\"]
+  cwd = \"~/src/project\"
+and then:
+  kaval reload";
+
+#[derive(Debug, Args)]
+pub(super) struct Admin {
+    #[command(subcommand)]
+    pub(super) lever: Lever,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Lever {
+    /// Set how much the supervisor logs, until it is restarted
+    #[command(after_help = LOG_LEVEL_HELP)]
+    LogLevel {
+        /// off, error, warn, info, debug or trace, for all or for parts
+        level: String,
+    },
+    /// Drop the screens of idle terminals from memory; they are rebuilt when something needs them
+    #[command(after_help = "Examples:\n  kaval admin hibernate build\n  kaval admin hibernate --all")]
+    #[command(group = ArgGroup::new("which").required(true).args(["name", "all"]))]
+    Hibernate {
+        /// Which terminal
+        name: Option<String>,
+        /// Every live terminal; prints how many
+        #[arg(long)]
+        all: bool,
+    },
+    /// Write a profile of the supervisor's heap, in pprof's format
+    #[command(after_help = HEAP_PROFILE_HELP)]
+    HeapProfile {
+        /// Where to
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+const HEAP_PROFILE_HELP: &str = "\
+The supervisor has to run with _RJEM_MALLOC_CONF=prof:true in its environment.
+
+Example:
+  kaval admin heap-profile -o heap.pb.gz
+  go tool pprof -http : $(which kaval) heap.pb.gz";
+
+const LOG_LEVEL_HELP: &str = "\
+A restart of the supervisor goes back to KAVAL_LOG, or info.
+
+Examples:
+  kaval admin log-level debug
+  kaval admin log-level info,kaval::socket=trace";
+
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// Write the pages of kaval and all its commands there
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Completions {
     /// For which shell
     #[arg(value_enum)]
@@ -274,29 +399,15 @@ fn data_path(text: &str) -> Result<DataPath, String> {
     }
 }
 
-/// Signals that `kill --signal` knows by name.
-const SIGNALS: &[(&str, i32)] = &[
-    ("HUP", libc::SIGHUP),
-    ("INT", libc::SIGINT),
-    ("QUIT", libc::SIGQUIT),
-    ("KILL", libc::SIGKILL),
-    ("USR1", libc::SIGUSR1),
-    ("USR2", libc::SIGUSR2),
-    ("ALRM", libc::SIGALRM),
-    ("TERM", libc::SIGTERM),
-    ("CONT", libc::SIGCONT),
-    ("STOP", libc::SIGSTOP),
-    ("TSTP", libc::SIGTSTP),
-    ("WINCH", libc::SIGWINCH),
-];
-
+/// A signal by number, or by name with or without its SIG.
 fn signal(text: &str) -> Result<i32, String> {
+    const NUMBERS: RangeInclusive<i32> = 1..=31;
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
-    let by_number = text.parse().ok().filter(|number| (1..=31).contains(number));
-    let by_name = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-    by_number.or(by_name).ok_or_else(|| {
-        let names: Vec<_> = SIGNALS.iter().map(|(name, _)| *name).collect();
+    let named = |number: &i32| signal_name(*number).and_then(|known| known.strip_prefix("SIG")) == Some(name);
+    let by_number = text.parse().ok().filter(|number| NUMBERS.contains(number));
+    by_number.or_else(|| NUMBERS.into_iter().find(named)).ok_or_else(|| {
+        let names: Vec<_> = NUMBERS.filter_map(signal_name).collect();
         format!("no such signal; use a number from 1 to 31 or one of {}", names.join(" "))
     })
 }

@@ -46,7 +46,7 @@ pub(super) async fn attach_or_create(sockets: Sockets) -> Result<ExitCode, Failu
 
 /// The live terminal that was last created or put something out.
 fn most_recent(terms: &[TermInfo]) -> Option<&TermInfo> {
-    let live = terms.iter().filter(|term| term.state == "live");
+    let live = terms.iter().filter(|term| term.is_live());
     live.max_by_key(|term| (term.last_output.unwrap_or(0).max(term.created), term.id))
 }
 

@@ -114,16 +114,17 @@ pub(super) async fn kill(sockets: &Sockets, args: &Kill) -> Result<ExitCode, Fai
     Ok(DONE)
 }
 
-/// Forgets what it can; the first failure is the one that counts.
+/// Forgets what it can; every failure is told, and the exit code is that of the first.
 pub(super) async fn rm(sockets: &Sockets, args: &Rm) -> Result<ExitCode, Failure> {
     let (mut client, _) = sockets.connect().await?;
-    let mut failure = None;
+    let mut code = None;
     for name in &args.names {
         if let Err(error) = client.call::<Empty>(Op::Rm { term: name.as_str().into() }).await {
-            failure = failure.or(Some(Failure::from(error)));
+            let failed = Failure::from(error).tell();
+            code = code.or(Some(failed));
         }
     }
-    failure.map_or(Ok(DONE), Err)
+    Ok(code.unwrap_or(DONE))
 }
 
 pub(super) async fn screen(sockets: &Sockets, args: &Screen) -> Result<ExitCode, Failure> {
@@ -156,6 +157,11 @@ pub(super) async fn history(sockets: &Sockets, args: &History) -> Result<ExitCod
         (false, HistoryFormat::Ansi) => wire::HistoryFormat::Ansi,
         (false, HistoryFormat::Raw) => wire::HistoryFormat::Raw,
     };
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from > to
+    {
+        return Err(Failure::new(Failure::USAGE, format!("--from {from} is behind --to {to}: nothing lies between them")));
+    }
     let (mut client, _) = sockets.connect().await?;
     let from = args.from.unwrap_or(0);
     let op = Op::History { term: args.name.as_str().into(), format, from, to: args.to, tail: args.tail };
@@ -188,7 +194,7 @@ fn note_gap(args: &History, expected: &mut Option<u64>, offset: u64) {
 
 pub(super) async fn shutdown(sockets: &Sockets, args: &Shutdown) -> Result<ExitCode, Failure> {
     let (mut client, _) = sockets.connect().await?;
-    let live = list(&mut client).await?.terms.iter().filter(|term| term.state == "live").count();
+    let live = list(&mut client).await?.terms.iter().filter(|term| term.is_live()).count();
     if live > 0 && !args.force {
         let what = if live == 1 { "1 terminal is live".to_owned() } else { format!("{live} terminals are live") };
         if !io::stdin().is_terminal() {
@@ -214,6 +220,6 @@ pub(super) fn write_all(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     write_all(text.as_bytes())
 }

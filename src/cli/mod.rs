@@ -10,11 +10,13 @@
 //! **Invariants.** A failure is one line on stderr that says what was wrong and what to do, and an exit code that [`run`] gives. Data goes to
 //! stdout, everything else to stderr.
 
+mod admin;
 mod args;
 mod attach;
 mod background;
 mod commands;
 mod keys;
+mod manual;
 mod table;
 mod wait;
 
@@ -27,7 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use tokio::time::sleep;
 
 use self::args::{Arguments, Command};
@@ -61,6 +63,12 @@ impl Failure {
 
     fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+
+    /// Says it on stderr; the exit code.
+    fn tell(&self) -> ExitCode {
+        let _ = writeln!(io::stderr(), "kaval: {}", self.message);
+        ExitCode::from(self.code)
     }
 
     /// A general failure while attaching gets the code that no child's is likely to be.
@@ -105,10 +113,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub fn run() -> ExitCode {
     match Arguments::try_parse().map_err(usage).and_then(dispatch) {
         Ok(code) => code,
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "kaval: {}", failure.message);
-            ExitCode::from(failure.code)
-        }
+        Err(failure) => failure.tell(),
     }
 }
 
@@ -140,10 +145,8 @@ fn dispatch(Arguments { target, command }: Arguments) -> Result<ExitCode, Failur
             };
             daemon::run(&options).map_err(|error| Failure::new(Failure::FAILED, chain(error.as_ref())))
         }
-        Some(Command::Completions(completions)) => {
-            clap_complete::generate(completions.shell, &mut Arguments::command(), "kaval", &mut io::stdout());
-            Ok(ExitCode::SUCCESS)
-        }
+        Some(Command::Completions(completions)) => manual::completions(completions.shell),
+        Some(Command::Man(man)) => manual::man(man.dir.as_deref()),
         Some(command) => on_runtime(client_command(Sockets::of(explicit), command)),
         None => on_runtime(background::attach_or_create(Sockets::of(explicit))),
     }
@@ -170,7 +173,12 @@ async fn client_command(sockets: Sockets, command: Command) -> Result<ExitCode, 
         Command::Screen(screen) => commands::screen(&sockets, &screen).await,
         Command::History(history) => commands::history(&sockets, &history).await,
         Command::Shutdown(shutdown) => commands::shutdown(&sockets, &shutdown).await,
-        Command::Serve(_) | Command::Completions(_) => unreachable!("done without a client"),
+        Command::Rename(rename) => admin::rename(&sockets, &rename).await,
+        Command::Clients(clients) => admin::clients(&sockets, &clients).await,
+        Command::Detach(detach) => admin::detach(&sockets, &detach).await,
+        Command::Reload(reload) => admin::reload(&sockets, &reload).await,
+        Command::Admin(admin) => admin::pull(&sockets, admin.lever).await,
+        Command::Serve(_) | Command::Completions(_) | Command::Man(_) => unreachable!("done without a client"),
     }
 }
 

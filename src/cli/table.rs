@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::wire::{ExitInfo, TermInfo};
+use crate::wire::{AttachMode, ClientInfo, ExitInfo, TermInfo, signal_text};
 
 const BOLD: &str = "\x1b[1m";
 const GREEN: &str = "\x1b[32m";
@@ -18,16 +18,59 @@ pub(super) fn terminals(terms: &[TermInfo], colour: bool) -> String {
     if terms.is_empty() {
         return "no terminals: kaval new makes one\n".to_owned();
     }
-    let header = ["NAME", "STATE", "PID", "SIZE", "CLIENTS", "AGE", "OUTPUT", "COMMAND"].map(str::to_owned);
+    let header = ["NAME", "STATE", "PID", "SIZE", "CLIENTS", "AGE", "OUTPUT", "COMMAND"];
     let rows: Vec<_> = terms.iter().map(row).collect();
-    let widths: Vec<usize> = (0..header.len())
-        .map(|i| [&header].into_iter().chain(&rows).map(|row| row[i].chars().count()).max().unwrap_or(0))
-        .collect();
-    let mut text = line(&header, &widths, |_, cell| if colour { format!("{BOLD}{cell}{RESET}") } else { cell });
-    for (term, row) in terms.iter().zip(&rows) {
-        text += &line(row, &widths, |i, cell| match (colour, i) {
-            (true, 1) => format!("{}{cell}{RESET}", state_colour(term)),
-            _ => cell,
+    let colours = terms.iter().map(state_colour).collect::<Vec<_>>();
+    columns(header, &[2, 4, 5, 6], &rows, colour.then_some((1, &colours)))
+}
+
+/// `kaval clients`.
+pub(super) fn clients(clients: &[ClientInfo], colour: bool) -> String {
+    if clients.is_empty() {
+        return "nobody is attached\n".to_owned();
+    }
+    let header = ["ID", "TERMINAL", "MODE", "SIZE", "SINCE", "WAITING", "BEHIND", "CLIENT"];
+    let rows: Vec<_> = clients.iter().map(client_row).collect();
+    let colours = vec![BOLD; clients.len()];
+    columns(header, &[0, 4, 5, 6], &rows, colour.then_some((1, &colours)))
+}
+
+fn client_row(client: &ClientInfo) -> [String; 8] {
+    let mode = match client.mode {
+        AttachMode::Rw => "rw",
+        AttachMode::Ro => "ro",
+    };
+    [
+        client.id.to_string(),
+        client.name.clone(),
+        mode.to_owned(),
+        client.size.map_or_else(|| "-".to_owned(), |size| size.to_string()),
+        ago(client.since),
+        bytes(client.waiting_bytes),
+        bytes(client.behind_bytes),
+        client.client.clone(),
+    ]
+}
+
+/// Aligned columns under a header, those of the given numbers to the right, and one in the rows' colours; the header is bold where there are
+/// colours.
+fn columns<const N: usize>(
+    header: [&str; N],
+    right: &[usize],
+    rows: &[[String; N]],
+    colours: Option<(usize, &Vec<&'static str>)>,
+) -> String {
+    let header = header.map(str::to_owned);
+    let cells = |i: usize| [&header].into_iter().chain(rows).map(move |row| row[i].chars().count());
+    let widths: Vec<usize> = (0..N).map(|i| cells(i).max().unwrap_or(0)).collect();
+    let mut text = line(&header, &widths, right, |_, cell| match colours {
+        Some(_) => format!("{BOLD}{cell}{RESET}"),
+        None => cell,
+    });
+    for (at, row) in rows.iter().enumerate() {
+        text += &line(row, &widths, right, |i, cell| match colours {
+            Some((column, colours)) if column == i => format!("{}{cell}{RESET}", colours[at]),
+            Some(_) | None => cell,
         });
     }
     text
@@ -35,7 +78,7 @@ pub(super) fn terminals(terms: &[TermInfo], colour: bool) -> String {
 
 fn state_colour(term: &TermInfo) -> &'static str {
     match term.state.as_str() {
-        "live" => GREEN,
+        "live" | "hibernated" => GREEN,
         "lost" => YELLOW,
         _ => DIM,
     }
@@ -44,19 +87,17 @@ fn state_colour(term: &TermInfo) -> &'static str {
 fn row(term: &TermInfo) -> [String; 8] {
     let state = match term.exit {
         Some(ExitInfo::Code(code)) => format!("exited {code}"),
-        Some(ExitInfo::Signal(signal)) => format!("exited sig {signal}"),
+        Some(ExitInfo::Signal(signal)) => format!("exited {}", signal_text(signal)),
         Some(ExitInfo::Unknown(_)) => "exited ?".to_owned(),
         None => term.state.clone(),
     };
-    let created = UNIX_EPOCH + Duration::from_millis(term.created);
-    let age = SystemTime::now().duration_since(created).unwrap_or_default();
     [
         term.name.clone(),
         state,
         term.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
         term.size.to_string(),
         term.clients.to_string(),
-        duration(age),
+        ago(term.created),
         bytes(term.offset),
         command(&term.command),
     ]
@@ -70,7 +111,9 @@ fn command(argv: &[String]) -> String {
     }
 }
 
-fn duration(age: Duration) -> String {
+/// How long ago that was, milliseconds since the Unix epoch.
+fn ago(since_ms: u64) -> String {
+    let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_millis(since_ms)).unwrap_or_default();
     match age.as_secs() {
         s @ 0..60 => format!("{s}s"),
         s @ 60..3600 => format!("{}m", s / 60),
@@ -88,13 +131,13 @@ fn bytes(n: u64) -> String {
     }
 }
 
-/// One row: padded cells, two spaces apart, nothing after the last. Numbers are aligned right.
-fn line(cells: &[String; 8], widths: &[usize], paint: impl Fn(usize, String) -> String) -> String {
+/// One row: padded cells, two spaces apart, nothing after the last.
+fn line(cells: &[String], widths: &[usize], right: &[usize], paint: impl Fn(usize, String) -> String) -> String {
     let last = cells.len() - 1;
     let pad = |(i, cell): (usize, &String)| {
         let width = widths[i];
         let padded = match i {
-            2 | 4..=6 => format!("{cell:>width$}"),
+            _ if right.contains(&i) => format!("{cell:>width$}"),
             _ if i == last => cell.clone(),
             _ => format!("{cell:<width$}"),
         };

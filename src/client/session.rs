@@ -327,6 +327,7 @@ impl Session {
             | Event::Lagged { .. }
             | Event::Exited { .. }
             | Event::Detached { .. }
+            | Event::Piece { .. }
             | Event::End { .. } => None,
         }
     }

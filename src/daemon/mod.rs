@@ -2,15 +2,19 @@
 //!
 //! ```text
 //!   keeper (unless under one, or systemd) ─► descriptors taken back ─► lock ─► lanes: journals recovered
-//!      ─► manifest ─► supervisor actor: everything adopted ─► socket ─► READY ─► until a signal or a shutdown
+//!      ─► manifest ─► supervisor actor: everything adopted ─► socket ─► declared terminals made ─► READY ─► until a signal or a shutdown
 //! ```
 //!
 //! **Invariants.** Terminals are read again before the socket is there. One supervisor a state directory, by a lock that dies with it. It
 //! can be killed anywhere on this way.
 
+mod declared;
 mod lanes;
 mod lock;
 mod logging;
+mod operator;
+mod profile;
+mod reload;
 mod store;
 
 use std::{
@@ -31,7 +35,7 @@ use kaval_actors::{
     log::{journal::DataPath, store::Store, writer::Log},
     pty::launch::FileLimits,
     supervisor::{
-        Custody, Limits, NoCustody, Supervisor, SupervisorParts,
+        Custody, NoCustody, Supervisor, SupervisorParts,
         execute::{Executor, Surroundings},
         inventory::Inventory,
         manifest::Record,
@@ -44,6 +48,7 @@ use tokio::{
     time::sleep,
 };
 
+use self::{operator::Levers, reload::Reloader};
 use crate::{
     config::Config,
     fdstore::{self, FdStore},
@@ -152,14 +157,17 @@ async fn supervise(
         lanes::start(inventory.journals, config.journal.bytes_max.as_u64(), options.data_path, &*custody, &log)?;
     let executor = Executor::start(manifest, custody, Surroundings { socket: socket.clone(), limits })?;
     let (ready, recovered) = oneshot::channel();
-    let limits = Limits { terms_max: config.limits.terms_max, kill_grace: config.limits.kill_grace };
+    let limits = reload::limits(&config);
     let parts =
         SupervisorParts { records, next_id, terminals: inventory.terminals, lanes, executor, log: log.clone(), limits, ready };
     let supervisor = Supervisor::new(parts).start();
     recovered.await.context("the supervisor did not come up")?;
 
     let listener = socket::bind(&socket)?;
-    let hub = Rc::new(Hub::new(supervisor, format!("{:016x}", rand::random::<u64>())));
+    let reloader = Rc::new(Reloader::new(options.config.clone(), config, supervisor.clone(), log.clone()));
+    reloader.begin().await?;
+    let operator = Rc::new(Levers { reloader });
+    let hub = Rc::new(Hub::new(supervisor, format!("{:016x}", rand::random::<u64>()), operator));
     if let Some(store) = &store {
         store.ready()?;
     }

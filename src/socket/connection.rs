@@ -1,7 +1,7 @@
 //! One connection: hello, then requests in the order they come, until the client goes.
 
 use std::{
-    cell::RefCell,
+    cell::{OnceCell, RefCell},
     collections::HashMap,
     future::{Future, poll_fn},
     io,
@@ -34,12 +34,16 @@ const DAWDLE_MAX: Duration = Duration::from_secs(10);
 const WRITE_MAX: Duration = Duration::from_secs(30);
 /// Streams of one connection that may be open at once.
 pub(super) const ATTACHMENTS_MAX: usize = 64;
+/// Most characters of what a client calls itself that are kept.
+const PROGRAM_CHARS_MAX: usize = 64;
 /// Requests of one connection that may be under way at once; a further one waits.
 const PENDING_MAX: usize = 64;
 
 /// What the tasks of one connection share.
 pub(super) struct Session {
     pub(super) hub: Rc<Hub>,
+    /// What the client calls itself.
+    pub(super) program: OnceCell<String>,
     writer: Mutex<Writer>,
     pub(super) attachments: RefCell<HashMap<u64, Attachment>>,
     pub(super) pending: Arc<Semaphore>,
@@ -118,6 +122,7 @@ pub(super) async fn serve(stream: UnixStream, hub: &Rc<Hub>, admitted: bool) {
     let (reader, writer) = stream.into_split();
     let session = Rc::new(Session {
         hub: hub.clone(),
+        program: OnceCell::new(),
         writer: Mutex::new(Writer { half: writer, torn: false }),
         attachments: RefCell::default(),
         pending: Arc::new(Semaphore::new(PENDING_MAX)),
@@ -195,6 +200,8 @@ async fn greet(session: &Session, frame: &[u8]) -> Result<(), WireError> {
         let message = format!("protocol version {} is not spoken here, only version {}", hello.kaval, wire::VERSION);
         return Err(WireError::new(Code::Version, message));
     }
+    let printable = hello.client.chars().filter(|c| !c.is_control()).take(PROGRAM_CHARS_MAX).collect();
+    let _ = session.program.set(printable);
     let server = concat!("kaval/", env!("CARGO_PKG_VERSION")).to_owned();
     let answer = HelloOk { kaval: wire::VERSION, server, boot: session.hub.boot.clone() };
     session.send(&answer).await.map_err(|error| WireError::new(Code::Internal, error.to_string()))

@@ -10,13 +10,16 @@
 //! **Invariants.** Only the same user, or root, is served. The number of connections, of requests under way on each and of bytes waiting for
 //! each is bounded; a client that sends rubbish, dawdles or never reads costs that, and nobody else notices.
 
+mod admin;
 mod attach;
 mod bind;
 mod connection;
 mod history;
 mod ops;
 
-use std::{cell::Cell, io, rc::Rc, time::Duration};
+use std::{cell::Cell, io, pin::Pin, rc::Rc, time::Duration};
+
+use bytes::Bytes;
 
 use actix::Addr;
 use kaval_actors::supervisor::Supervisor;
@@ -27,11 +30,30 @@ use tokio::{
 };
 
 pub use self::bind::{BindError, bind};
+use crate::wire::{ReloadOk, WireError};
 
 /// Most connections at once.
 pub const CONNECTIONS_MAX: usize = 1024;
 /// Pause after an accept that failed for want of descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// An answer that takes its time.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, WireError>> + 'a>>;
+
+/// What only the whole daemon can do for whoever administers it.
+pub trait Operator {
+    /// Reads the configuration again and reconciles. An error changes nothing.
+    fn reload(&self) -> Later<'_, ReloadOk>;
+
+    /// A profile of the heap, in pprof's format.
+    fn heap_profile(&self) -> Later<'_, Bytes>;
+
+    /// Sets how much is logged.
+    ///
+    /// # Errors
+    /// When that is no level.
+    fn set_log_level(&self, level: &str) -> Result<(), WireError>;
+}
 
 /// What all connections share.
 pub struct Hub {
@@ -39,6 +61,8 @@ pub struct Hub {
     pub supervisor: Addr<Supervisor>,
     /// Names this run of it.
     pub boot: String,
+    /// The daemon.
+    pub operator: Rc<dyn Operator>,
     /// Told when a client asked for the end of everything, once everything has ended.
     pub ended: Notify,
     connections: Cell<usize>,
@@ -50,10 +74,11 @@ pub struct Hub {
 
 impl Hub {
     /// A hub without connections.
-    pub fn new(supervisor: Addr<Supervisor>, boot: String) -> Self {
+    pub fn new(supervisor: Addr<Supervisor>, boot: String, operator: Rc<dyn Operator>) -> Self {
         Self {
             supervisor,
             boot,
+            operator,
             ended: Notify::new(),
             connections: Cell::new(0),
             streams: Rc::default(),

@@ -20,13 +20,14 @@ use tokio::{
 };
 
 use super::{
+    admin,
     attach::Attachment,
     connection::{ATTACHMENTS_MAX, Session},
     history::{self, Wanted},
 };
 use crate::wire::{
-    AttachFrom, AttachMode, AttachOk, Code, Data, Empty, LsOk, NewOk, Op, Request, ScreenFormat, ScreenOk, TermInfo, TermRef,
-    WireError,
+    AttachFrom, AttachMode, AttachOk, Code, Data, DetachOk, Empty, LsOk, NewOk, Op, Request, ScreenFormat, ScreenOk, TermInfo,
+    TermRef, WireError,
 };
 
 /// How long a terminal that is being created or restarted is waited for.
@@ -51,12 +52,12 @@ pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request)
             }
             Err(error) => session.reply::<Empty>(req, Err(error)).await,
         },
-        Op::Detach { stream } => {
+        Op::Detach { stream: Some(stream), term: None, client: None } => {
             let attachment = session.attachments.borrow_mut().remove(&stream);
             let answer = match attachment {
                 Some(attachment) => {
                     attachment.close().await;
-                    Ok(Empty {})
+                    Ok(DetachOk { detached: 1 })
                 }
                 None => Err(WireError::new(Code::BadRequest, format!("request {stream} has no stream open"))),
             };
@@ -101,8 +102,9 @@ async fn independent(session: &Session, req: u64, op: Op) {
                 Ok(name) => {
                     let size = size.unwrap_or(Size::DEFAULT);
                     let cwd = cwd.map(PathBuf::from);
-                    let (restart, logged) = (Restart::Never, !no_log);
-                    new(session, Create { name, argv: command, cwd, env, size, restart, logged, token, if_absent }).await
+                    let (restart, logged, declared) = (Restart::Never, !no_log, None);
+                    let create = Create { name, argv: command, cwd, env, size, restart, logged, token, if_absent, declared };
+                    new(session, create).await
                 }
                 Err(error) => Err(WireError::new(Code::BadRequest, error.to_string())),
             };
@@ -115,6 +117,17 @@ async fn independent(session: &Session, req: u64, op: Op) {
         Op::History { term, format, from, to, tail } => {
             history::history(session, req, &term, Wanted { format, from, to, tail }).await;
         }
+        Op::Rename { term, name } => session.reply(req, admin::rename(session, term, &name).await).await,
+        Op::Clients { term } => session.reply(req, admin::clients(session, term).await).await,
+        Op::Detach { stream, term, client } => {
+            session.reply(req, admin::detach(session, stream, term, client).await).await;
+        }
+        Op::Reload => session.reply(req, session.hub.operator.reload().await).await,
+        Op::LogLevel { level } => {
+            session.reply(req, session.hub.operator.set_log_level(&level).map(|()| Empty {})).await;
+        }
+        Op::HeapProfile => admin::heap_profile(session, req).await,
+        Op::Hibernate { term } => session.reply(req, admin::hibernate(session, term).await).await,
         Op::Shutdown => {
             let answer = shutdown(session).await;
             let ended = answer.is_ok();
@@ -124,7 +137,7 @@ async fn independent(session: &Session, req: u64, op: Op) {
                 session.hub.ended.notify_one();
             }
         }
-        Op::Attach { .. } | Op::Detach { .. } | Op::Input { .. } | Op::Resize { .. } => {}
+        Op::Attach { .. } | Op::Input { .. } | Op::Resize { .. } => {}
     }
 }
 
@@ -147,6 +160,7 @@ async fn ls(session: &Session) -> Answer<LsOk> {
 
 fn info(Listing { record, description, pid }: Listing) -> TermInfo {
     let (state, exit) = match record.state {
+        State::Creating | State::Live if description.hibernated => ("hibernated", None),
         State::Creating | State::Live => ("live", None),
         State::Exited(exit) => ("exited", Some(exit.into())),
         State::Lost | State::Removing => ("lost", None),
@@ -261,7 +275,8 @@ async fn attach(
         AttachMode::Rw => Mode::ReadWrite,
         AttachMode::Ro => Mode::ReadOnly,
     };
-    let attached = terminal.send(Attach { mode, size, from }).await.map_err(gone)?;
+    let program = session.program.get().cloned().unwrap_or_default();
+    let attached = terminal.send(Attach { mode, size, from, program }).await.map_err(gone)?;
     Ok((AttachOk { id: record.id.0, name: record.name.to_string() }, terminal, attached))
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use kaval_actors::pty::Exit;
 use serde::{Deserialize, Serialize};
+use signal_hook::low_level::signal_name;
 
 /// A frame of a stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +78,14 @@ pub enum Event {
         /// The stream.
         req: u64,
     },
+    /// A piece of a file.
+    #[serde(rename = "data")]
+    Piece {
+        /// The stream.
+        req: u64,
+        /// The bytes.
+        data: Data,
+    },
     /// The stream is over.
     End {
         /// The stream.
@@ -137,8 +146,13 @@ impl std::fmt::Display for ExitInfo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),
-            Self::Signal(signal) => write!(f, "ended by signal {signal}"),
+            Self::Signal(signal) => write!(f, "ended by {}", signal_text(*signal)),
             Self::Unknown(_) => f.write_str("ended, how is not known"),
         }
     }
+}
+
+/// A signal as people know it: `SIGTERM`, or `signal 34` where it has no name.
+pub fn signal_text(signal: i32) -> String {
+    signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned)
 }

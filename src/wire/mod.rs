@@ -12,6 +12,7 @@
 //! **Invariants.** No frame is longer than [`FRAME_BYTES_MAX`]. Fields that are not known are passed over, so that either side may be
 //! the newer one. Error codes are stable: [`Code`].
 
+mod admin;
 mod event;
 mod op;
 
@@ -19,7 +20,11 @@ use serde::{Deserialize, Serialize};
 use tokio_util::codec::LengthDelimitedCodec;
 
 pub use self::{
-    event::{Data, Event, ExitInfo},
+    admin::{
+        ClientInfo, ClientsOk, DetachOk, HeapProfileOk, HibernateOk, ReloadOk, ReloadedSetting, ReloadedTerm, SettingOutcome,
+        TermOutcome,
+    },
+    event::{Data, Event, ExitInfo, signal_text},
     op::{
         AttachFrom, AttachMode, AttachOk, Empty, HistoryFormat, HistoryOk, LsOk, NewOk, OPS, Op, Request, ScreenFormat,
         ScreenOk, TermInfo, TermRef,
@@ -94,6 +99,8 @@ pub enum Code {
     Limit,
     /// There is no such terminal.
     NoSuchTerm,
+    /// The terminal has no such client.
+    NoSuchClient,
     /// The name is in use.
     NameTaken,
     /// The command, directory or environment cannot be used.
@@ -104,6 +111,10 @@ pub enum Code {
     Live,
     /// The client may only watch.
     ReadOnly,
+    /// The configuration cannot be read, or is wrong somewhere: nothing was changed.
+    BadConfig,
+    /// The supervisor was started without what this takes; the message says how to start it with that.
+    Disabled,
     /// The supervisor is being restarted: reconnect and ask again.
     Restarting,
     /// Something in the supervisor failed; its log says more.

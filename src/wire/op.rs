@@ -16,7 +16,25 @@ pub struct Request {
 }
 
 /// Every op's name.
-pub const OPS: &[&str] = &["new", "ls", "attach", "detach", "input", "resize", "kill", "rm", "screen", "history", "shutdown"];
+pub const OPS: &[&str] = &[
+    "new",
+    "ls",
+    "attach",
+    "detach",
+    "input",
+    "resize",
+    "rename",
+    "kill",
+    "rm",
+    "screen",
+    "history",
+    "clients",
+    "reload",
+    "log_level",
+    "hibernate",
+    "heap_profile",
+    "shutdown",
+];
 
 /// What is asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,10 +84,17 @@ pub enum Op {
         #[serde(default)]
         mode: AttachMode,
     },
-    /// Ends a stream of this connection. Answer: [`Empty`].
+    /// Ends a stream of this connection, or those of a terminal on whatever connection. Answer: [`DetachOk`](super::DetachOk).
     Detach {
-        /// The `req` of the request that opened it.
-        stream: u64,
+        /// The `req` of the request that opened it; without `term`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stream: Option<u64>,
+        /// Whose; without `stream`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        term: Option<TermRef>,
+        /// Which of its clients, as [`Op::Clients`] numbers them; all if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client: Option<u64>,
     },
     /// Types. Answered with [`Empty`] once delivered.
     Input {
@@ -90,6 +115,13 @@ pub enum Op {
         term: TermRef,
         /// Its new size.
         size: Size,
+    },
+    /// Gives a terminal another name. Answer: [`Empty`], once that is on disk.
+    Rename {
+        /// Which.
+        term: TermRef,
+        /// Its new name.
+        name: String,
     },
     /// Ends a terminal's child. Answer: [`Empty`].
     Kill {
@@ -130,6 +162,30 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tail: Option<u64>,
     },
+    /// Lists who is attached. Answer: [`ClientsOk`](super::ClientsOk).
+    Clients {
+        /// To which terminal; to any if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        term: Option<TermRef>,
+    },
+    /// Reads the configuration again and makes the terminals that it declares. Answer: [`ReloadOk`](super::ReloadOk).
+    Reload,
+    /// Sets how much the supervisor logs, until it ends. Answer: [`Empty`].
+    #[serde(rename = "log_level")]
+    LogLevel {
+        /// `off`, `error`, `warn`, `info`, `debug` or `trace`; or for parts, as in `info,kaval::socket=debug`.
+        level: String,
+    },
+    /// Drops the mirrors of live terminals, after a checkpoint. Answer: [`HibernateOk`](super::HibernateOk).
+    Hibernate {
+        /// Which; every live one if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        term: Option<TermRef>,
+    },
+    /// Opens a stream of a profile of the supervisor's heap, in pprof's format. Answer: [`HeapProfileOk`](super::HeapProfileOk), then `data`
+    /// and `end`.
+    #[serde(rename = "heap_profile")]
+    HeapProfile,
     /// Ends every terminal and the supervisor. Answer: [`Empty`], once all have ended.
     Shutdown,
 }
@@ -270,7 +326,7 @@ pub struct TermInfo {
     pub name: String,
     /// Its id.
     pub id: u32,
-    /// `live`, `exited` or `lost`.
+    /// `live`, `hibernated` (live, its mirror dropped until it is needed), `exited` or `lost`.
     pub state: String,
     /// Its child's process id, while there is one.
     pub pid: Option<u32>,
@@ -296,6 +352,13 @@ pub struct TermInfo {
     pub memory_bytes: u64,
     /// Bytes of its log on disk.
     pub log_bytes: u64,
+}
+
+impl TermInfo {
+    /// Whether its child runs.
+    pub fn is_live(&self) -> bool {
+        matches!(self.state.as_str(), "live" | "hibernated")
+    }
 }
 
 /// The answer to `screen`; of `text`, `data` and `screen` the one that was asked for is there.

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    io,
+    fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -17,9 +17,21 @@ use crate::Size;
 /// Why a terminal could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// The command is not there, or not executable.
+    /// The command is not there.
     #[error("command {command:?} not found: give a path or a program that is on PATH")]
     NoCommand {
+        /// As asked for.
+        command: String,
+    },
+    /// The command is a directory.
+    #[error("command {command:?} is a directory: name a program in it")]
+    IsDirectory {
+        /// As asked for.
+        command: String,
+    },
+    /// The command may not be executed.
+    #[error("command {command:?} is not executable: chmod +x makes it so, or give it to its interpreter")]
+    NotExecutable {
         /// As asked for.
         command: String,
     },
@@ -58,7 +70,7 @@ impl Command {
     /// Checks that directory and program are there.
     ///
     /// # Errors
-    /// [`SpawnError::NoDirectory`], [`SpawnError::NoCommand`].
+    /// [`SpawnError::NoDirectory`], [`SpawnError::NoCommand`], [`SpawnError::IsDirectory`], [`SpawnError::NotExecutable`].
     pub fn check(&self) -> Result<(), SpawnError> {
         if !self.cwd.is_dir() {
             return Err(SpawnError::NoDirectory { cwd: self.cwd.clone() });
@@ -67,7 +79,17 @@ impl Command {
         let program = self.argv.first().map_or("", String::as_str);
         match which::which_in(program, path, &self.cwd) {
             Ok(_) => Ok(()),
-            Err(_) => Err(SpawnError::NoCommand { command: program.to_owned() }),
+            Err(_) => Err(self.why_not(program)),
+        }
+    }
+
+    /// Why a program that is given as a path cannot be run; one that is not was looked for on `PATH`.
+    fn why_not(&self, program: &str) -> SpawnError {
+        let command = program.to_owned();
+        match fs::metadata(self.cwd.join(program)) {
+            Ok(found) if program.contains('/') && found.is_dir() => SpawnError::IsDirectory { command },
+            Ok(_) if program.contains('/') => SpawnError::NotExecutable { command },
+            Ok(_) | Err(_) => SpawnError::NoCommand { command },
         }
     }
 }

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult, ResponseActFuture, ResponseFuture, WrapFuture,
+    fut,
+};
 use actix_rt::ArbiterHandle;
 use futures_util::future::join_all;
 use rustix::process::Signal;
@@ -17,8 +20,8 @@ use tokio::{
 };
 
 use super::{
-    Create, CreateError, Created, EndAll, Find, Found, Kill, KillError, List, Listing, NoSuchTerm, Remove, RemoveError,
-    Selector,
+    Create, CreateError, Created, EndAll, Find, FindAll, Found, Kill, KillError, List, Listing, NoSuchTerm, Remove,
+    RemoveError, Rename, RenameError, Selector, SetLimits,
     execute::{Done, ExecuteError, Executor},
     inventory::Descriptors,
     manifest::{Record, State},
@@ -346,7 +349,7 @@ impl Supervisor {
     fn hint(&self, selector: &Selector) -> String {
         let Selector::Name(wanted) = selector else { return String::new() };
         let names = self.records.values().map(|record| record.name.as_str());
-        let close = names.map(|name| (distance(name, wanted), name)).min();
+        let close = names.map(|name| (strsim::levenshtein(name, wanted), name)).min();
         match close {
             Some((distance, name)) if distance <= 1 + wanted.len() / 4 => format!(" (did you mean {name}?)"),
             _ => String::new(),
@@ -380,6 +383,7 @@ impl Supervisor {
             ending: false,
             offset: 0,
             logged: create.logged,
+            declared: create.declared.clone(),
         })
     }
 
@@ -432,22 +436,6 @@ fn default_shell() -> String {
 
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = corner + usize::from(from != *to);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 impl Actor for Supervisor {
@@ -539,6 +527,24 @@ impl Handler<Find> for Supervisor {
     }
 }
 
+impl Handler<SetLimits> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, SetLimits(limits): SetLimits, _: &mut Self::Context) {
+        self.limits = limits;
+    }
+}
+
+impl Handler<FindAll> for Supervisor {
+    type Result = MessageResult<FindAll>;
+
+    fn handle(&mut self, _: FindAll, _: &mut Self::Context) -> Self::Result {
+        let records = self.records.values().filter(|record| record.state != State::Removing);
+        let terminal = |id| self.entries.get(id).and_then(|entry| entry.actor.clone());
+        MessageResult(records.map(|record| Found { record: record.clone(), terminal: terminal(&record.id) }).collect())
+    }
+}
+
 impl Handler<List> for Supervisor {
     type Result = ResponseFuture<Vec<Listing>>;
 
@@ -593,6 +599,34 @@ impl Handler<Kill> for Supervisor {
         record.ending = true;
         let answer = self.changed(id, ctx);
         Box::pin(async move { answer.await.unwrap_or(Err(ExecuteError::Gone)).map_err(|error| KillError::Failed(name, error)) })
+    }
+}
+
+impl Handler<Rename> for Supervisor {
+    type Result = ResponseActFuture<Self, Result<(), RenameError>>;
+
+    fn handle(&mut self, Rename { selector, name }: Rename, ctx: &mut Self::Context) -> Self::Result {
+        let id = match self.select(&selector) {
+            Ok(id) => id,
+            Err(error) => return Box::pin(fut::err(error.into())),
+        };
+        if self.by_name(name.as_str()).is_some_and(|holder| holder != id) {
+            return Box::pin(fut::err(RenameError::NameTaken(name)));
+        }
+        let Some(record) = self.records.get_mut(&id) else {
+            return Box::pin(fut::err(NoSuchTerm { selector, hint: String::new() }.into()));
+        };
+        let before = std::mem::replace(&mut record.name, name);
+        let written = self.changed(id, ctx);
+        let written = async move { written.await.unwrap_or(Err(ExecuteError::Gone)) };
+        Box::pin(written.into_actor(self).map(move |result, supervisor, _| {
+            result.map_err(|error| {
+                if let Some(record) = supervisor.records.get_mut(&id) {
+                    record.name = before.clone();
+                }
+                RenameError::Failed(before, error)
+            })
+        }))
     }
 }
 
@@ -656,17 +690,5 @@ impl Handler<EndAll> for Supervisor {
             }
             left
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_distance_counts_edits() {
-        assert_eq!(distance("build", "build"), 0);
-        assert_eq!(distance("biuld", "build"), 2);
-        assert_eq!(distance("", "abc"), 3);
     }
 }

@@ -49,6 +49,24 @@ pub struct Record {
     /// Whether its output goes to disk.
     #[serde(default = "yes")]
     pub logged: bool,
+    /// What it was made from, if the configuration declared it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<Declaration>,
+}
+
+/// A terminal as the configuration declares it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declaration {
+    /// Its name when it is made.
+    pub name: Name,
+    /// Program and arguments; the user's shell if empty.
+    pub argv: Vec<String>,
+    /// Where it starts; the home directory if absent.
+    pub cwd: Option<PathBuf>,
+    /// What its environment has beyond the supervisor's.
+    pub env: Vec<(String, String)>,
+    /// Its size when it is made.
+    pub size: Option<Size>,
 }
 
 fn yes() -> bool {
@@ -203,6 +221,7 @@ mod tests {
             ending: false,
             offset: 3,
             logged: true,
+            declared: None,
         }
     }
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use actix::{Addr, Message};
 
 use super::{
+    Limits,
     execute::ExecuteError,
-    manifest::{Record, Restart},
+    manifest::{Declaration, Record, Restart},
 };
 use crate::{
     Name, Size, TermId,
@@ -35,6 +36,26 @@ pub struct Create {
     pub token: u64,
     /// A terminal of that name that exists is the answer, not an error.
     pub if_absent: bool,
+    /// The configuration's entry, if it is made for one.
+    pub declared: Option<Declaration>,
+}
+
+impl From<Declaration> for Create {
+    fn from(declared: Declaration) -> Self {
+        let Declaration { name, argv, cwd, env, size } = declared.clone();
+        Self {
+            name: Some(name),
+            argv,
+            cwd,
+            env,
+            size: size.unwrap_or(Size::DEFAULT),
+            restart: Restart::Never,
+            logged: true,
+            token: 0,
+            if_absent: false,
+            declared: Some(declared),
+        }
+    }
 }
 
 /// The reply to [`Create`].
@@ -108,6 +129,16 @@ pub struct Found {
     pub terminal: Option<Addr<Terminal>>,
 }
 
+/// Sets what is refused from now on. From the daemon, when the configuration has changed.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct SetLimits(pub Limits);
+
+/// Finds every terminal, by id.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<Found>")]
+pub struct FindAll;
+
 /// Lists all terminals, by id.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<Listing>")]
@@ -148,6 +179,30 @@ pub enum KillError {
     BadSignal(i32),
     /// It could not be recorded.
     #[error("terminal {0} could not be marked as ending: {1}")]
+    Failed(Name, ExecuteError),
+}
+
+/// Gives a terminal another name; on disk when answered. What its child was told at its start (`KAVAL_TERM_NAME`) stays.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), RenameError>")]
+pub struct Rename {
+    /// Which.
+    pub selector: Selector,
+    /// Its new name.
+    pub name: Name,
+}
+
+/// Why a terminal was not renamed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenameError {
+    /// There is none such.
+    #[error(transparent)]
+    NoSuchTerm(#[from] NoSuchTerm),
+    /// Another terminal has that name.
+    #[error("terminal {0} exists already: choose another name")]
+    NameTaken(Name),
+    /// It could not be recorded.
+    #[error("terminal {0} keeps its name, since the new one could not be recorded: {1}")]
     Failed(Name, ExecuteError),
 }
 

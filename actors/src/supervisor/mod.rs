@@ -22,7 +22,7 @@ pub use self::{
     actor::{Limits, Supervisor, SupervisorParts},
     custody::{Custody, NoCustody},
     messages::{
-        Create, CreateError, Created, EndAll, Find, Found, Kill, KillError, List, Listing, NoSuchTerm, Remove, RemoveError,
-        Selector,
+        Create, CreateError, Created, EndAll, Find, FindAll, Found, Kill, KillError, List, Listing, NoSuchTerm, Remove,
+        RemoveError, Rename, RenameError, Selector, SetLimits,
     },
 };

@@ -202,6 +202,7 @@ mod tests {
             ending,
             offset: 0,
             logged: true,
+            declared: None,
         }
     }
 

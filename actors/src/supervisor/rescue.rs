@@ -46,5 +46,6 @@ pub fn rescue(id: TermId, held: &mut Descriptors) -> Option<Record> {
         ending: false,
         offset: 0,
         logged: true,
+        declared: None,
     })
 }

@@ -21,9 +21,9 @@ use tokio::{
 };
 
 use super::{
-    Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Describe, Description, Detach, Drained, Gone, Input,
-    InputError, Lane, Mode, Pump, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind, Start, Stop,
-    TakeSnapshot,
+    Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Describe, Description, Detach, Drained, Gone,
+    Hibernate, HibernateError, Input, InputError, Lane, ListClients, Mode, Pump, ReadPage, Resize, ResizeError, Snapshot,
+    SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot,
     fanout::{Client, Need, QUEUE_BYTES_MAX},
     intake::Intake,
     messages::Held,
@@ -508,13 +508,16 @@ impl Handler<Checkpoint> for Terminal {
     fn handle(&mut self, _: Checkpoint, ctx: &mut Self::Context) {
         let lane = self.lane.clone();
         let mut journal = lane.journal();
+        let hibernated = self.screen.is_hibernated();
         self.screen.now(&mut journal);
         if let Err(error) = self.screen.checkpoint(&mut journal) {
             tracing::error!(id = %self.id, %error, "a checkpoint that the journal waits for could not be taken");
             // The lane waits for this one and asks no other.
             ctx.notify_later(Checkpoint, CHECKPOINT_RETRY);
         }
-        if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
+        if hibernated {
+            self.screen.hibernate(&journal);
+        } else if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
             self.screen.park(&journal);
         }
     }
@@ -574,7 +577,7 @@ impl Terminal {
         };
         let size = attach.size.filter(|_| attach.mode == Mode::ReadWrite);
         let cursor = self.lane.journal().seek(self.id, offset);
-        let client = Client::new(attach.mode, size, cursor, offset);
+        let client = Client::new(attach.mode, size, attach.program, cursor, offset);
         let outbox = client.outbox.clone();
         self.clients.insert(id, client);
         self.activate(Some(id));
@@ -630,6 +633,31 @@ impl Handler<Detach> for Terminal {
         });
         self.park_if_over();
         MessageResult(before - self.clients.len())
+    }
+}
+
+impl Handler<ListClients> for Terminal {
+    type Result = MessageResult<ListClients>;
+
+    fn handle(&mut self, _: ListClients, _: &mut Self::Context) -> Self::Result {
+        let end = self.end_offset();
+        MessageResult(self.clients.iter().map(|(id, client)| client.view(*id, end)).collect())
+    }
+}
+
+impl Handler<Hibernate> for Terminal {
+    type Result = Result<(), HibernateError>;
+
+    fn handle(&mut self, _: Hibernate, _: &mut Self::Context) -> Self::Result {
+        if self.phase.recorded_exit().is_some() {
+            return Err(HibernateError::Ended);
+        }
+        let lane = self.lane.clone();
+        let mut journal = lane.journal();
+        self.screen.now(&mut journal);
+        self.screen.checkpoint(&mut journal).map_err(|error| HibernateError::NoCheckpoint(error.to_string()))?;
+        self.screen.hibernate(&journal);
+        Ok(())
     }
 }
 
@@ -720,12 +748,14 @@ impl Handler<Describe> for Terminal {
             size: Some(self.size),
             offset: self.end_offset(),
             clients: self.clients.len(),
+            hibernated: self.screen.is_hibernated(),
             last_output_ms: self.last_output_ms,
             memory_bytes: self.screen.memory_bytes() + (input + queues + size_of::<Self>()) as u64,
         })
     }
 }
 
-fn now_ms() -> u64 {
+/// Milliseconds since the Unix epoch.
+pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -21,6 +21,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::{ClientView, actor::now_ms};
 use crate::{
     Size, TermId,
     log::journal::{Cursor, Journal, Kind},
@@ -43,7 +44,7 @@ const _: () = assert!(EVENT_BYTES >= size_of::<Event>() + 64);
 
 /// Names one attachment, unique in a supervisor's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientId(u64);
+pub struct ClientId(pub u64);
 
 impl ClientId {
     /// A fresh one.
@@ -194,6 +195,8 @@ pub(super) struct Client {
     /// The size of its own window, if it has told.
     pub(super) size: Option<Size>,
     pub(super) outbox: Arc<Outbox>,
+    program: String,
+    since_ms: u64,
     cursor: Cursor,
     next: u64,
     /// How far behind it may be: shrinks as it catches up, to [`LAG_BYTES_MAX`]. `None` until it is first looked at.
@@ -220,8 +223,22 @@ pub(super) enum Need {
 
 impl Client {
     /// One that gets output from `offset` on, read from `cursor` on.
-    pub(super) fn new(mode: Mode, size: Option<Size>, cursor: Cursor, offset: u64) -> Self {
-        Self { mode, size, outbox: Arc::default(), cursor, next: offset, behind_max: None, outgrown: false }
+    pub(super) fn new(mode: Mode, size: Option<Size>, program: String, cursor: Cursor, offset: u64) -> Self {
+        let (outbox, since_ms) = (Arc::default(), now_ms());
+        Self { mode, size, outbox, program, since_ms, cursor, next: offset, behind_max: None, outgrown: false }
+    }
+
+    /// What a listing shows of it, where the output ends at `end`.
+    pub(super) fn view(&self, id: ClientId, end: u64) -> ClientView {
+        ClientView {
+            id,
+            program: self.program.clone(),
+            mode: self.mode,
+            size: self.size,
+            since_ms: self.since_ms,
+            waiting_bytes: self.outbox.bytes() as u64,
+            behind_bytes: end.saturating_sub(self.next),
+        }
     }
 
     /// Fills the queue from the client's place in the journal.
@@ -310,7 +327,7 @@ mod tests {
             journal.ingest(term, reader.as_fd(), RECORD_MAX).unwrap();
             journal.append(term, Kind::Resize, &mirror::encode_size(Size::DEFAULT)).unwrap();
         }
-        let mut client = Client::new(Mode::ReadOnly, None, journal.seek(term, 0), 0);
+        let mut client = Client::new(Mode::ReadOnly, None, String::new(), journal.seek(term, 0), 0);
         assert_eq!(client.pump(term, &journal), Need::Nothing);
         let waiting = client.outbox.queue().events.len();
         assert!(waiting * size_of::<Event>() <= QUEUE_BYTES_MAX, "{waiting} events wait");

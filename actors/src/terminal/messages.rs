@@ -96,6 +96,8 @@ pub struct Attach {
     pub size: Option<Size>,
     /// Where it starts.
     pub from: AttachFrom,
+    /// What its program calls itself.
+    pub program: String,
 }
 
 /// Where a client starts.
@@ -125,6 +127,46 @@ pub struct Pump(pub ClientId);
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "usize")]
 pub struct Detach(pub Option<ClientId>);
+
+/// Asks who watches.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<ClientView>")]
+pub struct ListClients;
+
+/// One who watches.
+#[derive(Debug, Clone)]
+pub struct ClientView {
+    /// Names the attachment.
+    pub id: ClientId,
+    /// What its program calls itself.
+    pub program: String,
+    /// What it may do.
+    pub mode: Mode,
+    /// The size of its own window, if it has told.
+    pub size: Option<Size>,
+    /// When it attached, milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// Bytes in its queue that its connection has not taken.
+    pub waiting_bytes: u64,
+    /// Bytes of output that are not even there yet.
+    pub behind_bytes: u64,
+}
+
+/// Takes a checkpoint and drops the grid; whatever needs it next rebuilds it from there.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), HibernateError>")]
+pub struct Hibernate;
+
+/// Why a terminal was not hibernated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HibernateError {
+    /// The child has ended: its grid is dropped already.
+    #[error("its child has ended")]
+    Ended,
+    /// The journal has no room for the checkpoint.
+    #[error("its checkpoint cannot be taken now: {0}")]
+    NoCheckpoint(String),
+}
 
 /// From a connection: bytes for the child. Answered once they are sure to be delivered, and not too much else waits.
 #[derive(Debug, Message)]
@@ -244,6 +286,8 @@ pub struct Description {
     pub offset: u64,
     /// How many watch.
     pub clients: usize,
+    /// Its grid is dropped until something needs it.
+    pub hibernated: bool,
     /// When output last came, milliseconds since the Unix epoch; `None` before any did since the supervisor started.
     pub last_output_ms: Option<u64>,
     /// Estimated bytes of its mirror, queues and pending input.

@@ -30,7 +30,8 @@ pub use self::{
     fanout::{ClientId, Event, Mode, Outbox},
     lane::Lane,
     messages::{
-        Attach, AttachFrom, Attached, Buried, Checkpoint, Course, Describe, Description, Detach, Drained, Gone, Held, Input,
-        InputError, Pump, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot,
+        Attach, AttachFrom, Attached, Buried, Checkpoint, ClientView, Course, Describe, Description, Detach, Drained, Gone,
+        Held, Hibernate, HibernateError, Input, InputError, ListClients, Pump, ReadPage, Resize, ResizeError, Snapshot,
+        SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot,
     },
 };

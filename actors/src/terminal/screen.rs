@@ -22,6 +22,8 @@ pub(super) struct Screen {
     initial: Size,
     /// `None` when parked: rebuilt from the journal's base when next needed.
     mirror: Option<Mirror>,
+    /// The title it had when it was hibernated; `None` if it is not.
+    asleep: Option<String>,
     cursor: Cursor,
     /// Output drawn since the last checkpoint.
     uncheckpointed: u64,
@@ -35,7 +37,19 @@ impl Screen {
     /// One that will be rebuilt from the journal's base when first needed.
     pub(super) fn parked(id: TermId, initial: Size, journal: &Journal) -> Self {
         let cursor = journal.base(id).unwrap_or_else(|| journal.end());
-        Self { id, initial, mirror: None, cursor, uncheckpointed: 0, parts: Vec::new(), careful_until: None }
+        Self { id, initial, mirror: None, asleep: None, cursor, uncheckpointed: 0, parts: Vec::new(), careful_until: None }
+    }
+
+    /// Drops the grid of a terminal that goes on: its title is remembered.
+    pub(super) fn hibernate(&mut self, journal: &Journal) {
+        let title = self.title().to_owned();
+        self.park(journal);
+        self.asleep = Some(title);
+    }
+
+    /// Whether it was hibernated and has not been needed since.
+    pub(super) fn is_hibernated(&self) -> bool {
+        self.mirror.is_none() && self.asleep.is_some()
     }
 
     /// Shows a screen that was rebuilt from elsewhere, since the journal has none.
@@ -60,7 +74,7 @@ impl Screen {
 
     /// The title, as far as drawn.
     pub(super) fn title(&self) -> &str {
-        self.mirror.as_ref().map_or("", Mirror::title)
+        self.mirror.as_ref().map(Mirror::title).or(self.asleep.as_deref()).unwrap_or_default()
     }
 
     /// Estimated bytes of the grid: 32 a cell, on one or both screens.

@@ -105,7 +105,7 @@ fn start_on_lane(course: Course) -> Stage {
 }
 
 fn attach(from: AttachFrom) -> Attach {
-    Attach { mode: Mode::ReadWrite, size: None, from }
+    Attach { mode: Mode::ReadWrite, size: None, from, program: "test/1".to_owned() }
 }
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -267,5 +267,74 @@ fn one_who_is_asked_for_room_before_it_is_there_keeps_its_offset_and_is_asked_ag
         lane.log().drain().await;
         flood(&mut lane.journal(), flooding).expect("room");
         assert_eq!(stage.terminal.send(Describe).await.unwrap().offset, 4096);
+    });
+}
+
+async fn text(terminal: &Addr<Terminal>) -> String {
+    match terminal.send(TakeSnapshot(SnapshotKind::Text)).await.unwrap().body {
+        SnapshotBody::Text(text) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_hibernated_terminal_keeps_title_and_screen_and_wakes_on_output() {
+    System::new().block_on(async {
+        let (master, slave) = pty();
+        let stage = start(Course::Orphaned(master));
+        let attached = stage.terminal.send(attach(AttachFrom::Offset(0))).await.unwrap();
+        rustix::io::write(&slave, b"\x1b]2;a title\x07before").unwrap();
+        while soon(attached.outbox.next()).await.is_some_and(|(event, _)| !matches!(event, Event::Output { .. })) {}
+        assert_eq!(stage.terminal.send(Hibernate).await.unwrap(), Ok(()));
+        let asleep = stage.terminal.send(Describe).await.unwrap();
+        assert_eq!((asleep.hibernated, asleep.title.as_str()), (true, "a title"));
+        rustix::io::write(&slave, b" after").unwrap();
+        while soon(attached.outbox.next()).await.is_some_and(|(event, _)| !matches!(event, Event::Output { .. })) {}
+        let awake = stage.terminal.send(Describe).await.unwrap();
+        assert_eq!((awake.hibernated, awake.title.as_str()), (false, "a title"));
+        assert!(awake.memory_bytes > asleep.memory_bytes + 80 * 24 * 32 / 2);
+        assert_eq!(text(&stage.terminal).await, "before after\n");
+    });
+}
+
+#[test]
+fn a_checkpoint_asked_of_a_hibernated_terminal_leaves_it_asleep() {
+    System::new().block_on(async {
+        let (master, slave) = pty();
+        let stage = start(Course::Orphaned(master));
+        let attached = stage.terminal.send(attach(AttachFrom::Offset(0))).await.unwrap();
+        rustix::io::write(&slave, b"kept").unwrap();
+        while soon(attached.outbox.next()).await.is_some_and(|(event, _)| !matches!(event, Event::Output { .. })) {}
+        stage.terminal.send(Hibernate).await.unwrap().unwrap();
+        stage.terminal.send(Checkpoint).await.unwrap();
+        assert!(stage.terminal.send(Describe).await.unwrap().hibernated);
+        assert_eq!(text(&stage.terminal).await, "kept\n");
+        assert!(!stage.terminal.send(Describe).await.unwrap().hibernated);
+    });
+}
+
+#[test]
+fn who_watches_is_listed_with_what_waits_for_them() {
+    System::new().block_on(async {
+        let (master, slave) = pty();
+        let stage = start(Course::Orphaned(master));
+        let size = Some(Size::new(90, 30).unwrap());
+        let attached = stage.terminal.send(Attach { size, ..attach(AttachFrom::Offset(0)) }).await.unwrap();
+        let taken = stage.terminal.send(attach(AttachFrom::Offset(0))).await.unwrap();
+        rustix::io::write(&slave, b"four").unwrap();
+        while soon(taken.outbox.next()).await.is_some_and(|(event, _)| !matches!(event, Event::Output { .. })) {}
+        let listed = stage.terminal.send(ListClients).await.unwrap();
+        let view = listed.iter().find(|view| view.id == attached.client).unwrap();
+        assert_eq!((view.program.as_str(), view.mode, view.size), ("test/1", Mode::ReadWrite, size));
+        assert!(view.waiting_bytes > 4 && view.since_ms > 0);
+        assert_eq!((listed.len(), view.behind_bytes), (2, 0));
+    });
+}
+
+#[test]
+fn a_terminal_that_has_ended_is_not_hibernated() {
+    System::new().block_on(async {
+        let stage = start(Course::Ended(Some(Exit::Code(0))));
+        assert_eq!(stage.terminal.send(Hibernate).await.unwrap(), Err(HibernateError::Ended));
     });
 }

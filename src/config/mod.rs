@@ -1,0 +1,272 @@
+//! The configuration: `kaval.toml`, every key with its default. `config/kaval.toml` documents them.
+//!
+//! **Invariants.** A file is taken whole or not at all. What is wrong is told on one line, with the file, the line and the key.
+
+mod changes;
+mod error;
+mod term;
+mod value;
+
+use std::{fs, path::Path, time::Duration};
+
+use bytesize::ByteSize;
+use kaval_actors::log::{retention, writer::Settings};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    changes::{Applies, changes},
+    error::ConfigError,
+    term::Term,
+};
+
+/// All of it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What the supervisor refuses.
+    pub limits: Limits,
+    /// Output in memory.
+    pub journal: Journal,
+    /// Output on disk.
+    pub log: Log,
+    /// The client.
+    pub attach: Attach,
+    /// Terminals that are to be there.
+    #[serde(skip_serializing)]
+    pub term: Vec<Term>,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Most terminals, ended ones included.
+    pub terms_max: usize,
+    /// How long a child that was hung up may take to end before it is killed.
+    #[serde(with = "value::duration")]
+    pub kill_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { terms_max: 2000, kill_grace: Duration::from_secs(5) }
+    }
+}
+
+/// `[journal]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Journal {
+    /// Bytes of output, of all terminals together, that are kept.
+    #[serde(with = "value::bytes")]
+    pub bytes_max: ByteSize,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { bytes_max: ByteSize::mib(64) }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// How long output may take to be on disk: what a power cut may cost.
+    #[serde(with = "value::duration")]
+    pub sync: Duration,
+    /// Compressed bytes of one terminal.
+    #[serde(with = "value::bytes")]
+    pub bytes_max: ByteSize,
+    /// Age.
+    #[serde(with = "value::duration")]
+    pub age_max: Duration,
+    /// Bytes on disk, all included.
+    #[serde(with = "value::bytes")]
+    pub total_bytes_max: ByteSize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            sync: Duration::from_secs(1),
+            bytes_max: ByteSize::mib(256),
+            age_max: Duration::from_secs(365 * 24 * 3600),
+            total_bytes_max: ByteSize::gib(10),
+        }
+    }
+}
+
+impl Log {
+    /// As the log thread takes them.
+    pub fn settings(&self) -> Settings {
+        let limits = retention::Limits {
+            term_bytes_max: self.bytes_max.as_u64(),
+            age_max: self.age_max,
+            total_bytes_max: self.total_bytes_max.as_u64(),
+        };
+        Settings { sync: self.sync, limits }
+    }
+}
+
+/// `[attach]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Attach {
+    /// The key that detaches.
+    pub detach_key: DetachKey,
+}
+
+impl Default for Attach {
+    fn default() -> Self {
+        Self { detach_key: DetachKey(0x1c) }
+    }
+}
+
+/// A control key, as `ctrl-a` to `ctrl-z`, `ctrl-\`, `ctrl-]`, `ctrl-^` or `ctrl-_`: the byte that it sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DetachKey(pub u8);
+
+impl TryFrom<String> for DetachKey {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let key = text.to_ascii_lowercase();
+        match key.strip_prefix("ctrl-").map(str::as_bytes) {
+            Some(&[key @ (b'a'..=b'z' | b'\\' | b']' | b'^' | b'_')]) => Ok(Self(key.to_ascii_uppercase() & 0x1f)),
+            _ => Err(format!("{text:?} is no detach key: use ctrl- and one of a to z, \\, ], ^, _")),
+        }
+    }
+}
+
+impl From<DetachKey> for String {
+    fn from(DetachKey(byte): DetachKey) -> Self {
+        format!("ctrl-{}", char::from(byte | 0x40).to_ascii_lowercase())
+    }
+}
+
+impl Config {
+    /// Reads a file; without one everything has its default.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text).map_err(|(at, what)| {
+            let line = error::line_of(&text, at);
+            ConfigError::Wrong { path: path.to_owned(), line, what }
+        })
+    }
+
+    /// Parses a file's text. An error is at a byte of it, and says which key is wrong.
+    fn parse(text: &str) -> Result<Self, (usize, String)> {
+        let at = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+        let file =
+            toml::Deserializer::parse(text).map_err(|error| (at(&error), error::syntax(text, at(&error), error.message())))?;
+        let config: Self = serde_path_to_error::deserialize(file)
+            .map_err(|error| (at(error.inner()), error::what(&error::key(error.path()), error.inner().message())))?;
+        match term::twice(&config.term) {
+            Some((index, term)) => {
+                let message = format!("a terminal named {} is declared above", term.name.as_ref());
+                Err((term.name.span().start, error::what(&format!("term[{index}].name"), &message)))
+            }
+            None => Ok(config),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_file_is_the_default() {
+        let documented: Config = toml::from_str(include_str!("../../config/kaval.toml")).unwrap();
+        assert_eq!(documented, Config::default());
+    }
+
+    #[test]
+    fn the_documented_file_has_every_key() {
+        let documented: toml::Table = toml::from_str(include_str!("../../config/kaval.toml")).unwrap();
+        let keys = |table: toml::Table| {
+            let named = |(section, keys): (String, toml::Value)| {
+                let toml::Value::Table(keys) = keys else { panic!("{section} is no section") };
+                keys.into_iter().map(|(key, _)| format!("{section}.{key}")).collect::<Vec<_>>()
+            };
+            table.into_iter().flat_map(named).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(documented), keys(toml::Table::try_from(Config::default()).unwrap()));
+    }
+
+    #[test]
+    fn the_documented_terminal_is_one_with_every_key() {
+        let documented = include_str!("../../config/kaval.toml");
+        let example = documented.split_once("# [[term]]\n").expect("an example of a terminal").1;
+        let lines: Vec<&str> = example.lines().map_while(|line| line.strip_prefix("# ")).collect();
+        let term: Term = toml::from_str(&lines.join("\n")).unwrap();
+        let Term { name, command, cwd, env, size } = term;
+        assert_eq!((name.as_ref().as_str(), command.len(), env.len()), ("build", 2, 1));
+        assert!(cwd.is_some_and(|cwd| cwd.is_absolute()) && size.is_some());
+    }
+
+    #[test]
+    fn an_error_names_the_line_and_the_key_and_says_what_to_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kaval.toml");
+        for (text, expected) in [
+            ("[limits]\nterm_max = 3\n", "line 2: unknown key limits.term_max: did you mean terms_max?"),
+            ("\n[limit]\n", "line 2: unknown key limit: did you mean limits?"),
+            ("[limits]\nxyzzy = 3\n", "line 2: unknown key limits.xyzzy: there are terms_max, kill_grace"),
+            (
+                "[limits]\nterms_max = \"many\"\n",
+                "line 2: limits.terms_max: invalid type: string \"many\", expected a whole number",
+            ),
+            (
+                "[limits]\nkill_grace = \"5 parsecs\"\n",
+                "line 2: limits.kill_grace: \"5 parsecs\" is no duration: use 500ms, 5s or 2min",
+            ),
+            ("[limits]\nkill_grace = 5\n", "line 2: limits.kill_grace: \"5\" is no duration: use 500ms, 5s or 2min"),
+            ("[limits]\nkill_grace = true\n", "expected a duration, as in \"500ms\", \"5s\" or \"2min\""),
+            ("[attach]\ndetach_key = \"f1\"\n", "line 2: attach.detach_key: \"f1\" is no detach key"),
+            ("[journal]\nbytes_max = \"lots\"\n", "line 2: journal.bytes_max: \"lots\" is no size: use 64MiB"),
+            ("[[term]]\ncommand = [\"ls\"]\n", "line 1: term[0]: missing field `name`"),
+            ("[[term]]\nname = \"a b\"\n", "line 2: term[0].name: terminal name \"a b\" is not allowed"),
+            (
+                "[[term]]\nname = \"a\"\n[[term]]\nname = \"b\"\nsize = \"80\"\n",
+                "line 5: term[1].size: size \"80\" is not COLSxROWS",
+            ),
+            ("[[term]]\nname = \"a\"\ncwd = \"tmp\"\n", "line 3: term[0].cwd: \"tmp\" is no absolute directory"),
+            (
+                "[[term]]\nname = \"a\"\ncommand = \"ls\"\n",
+                "line 3: term[0].command: invalid type: string \"ls\", expected a sequence",
+            ),
+            (
+                "[[term]]\nname = \"a\"\nenv = { A = 1 }\n",
+                "line 3: term[0].env.A: invalid type: integer `1`, expected a string",
+            ),
+            (
+                "[[term]]\nname = \"a\"\nrestart = \"always\"\n",
+                "line 3: unknown key term[0].restart: there are name, command, cwd, env, size",
+            ),
+            (
+                "[[term]]\nname = \"a\"\n\n[[term]]\nname = \"a\"\n",
+                "line 5: term[1].name: a terminal named a is declared above",
+            ),
+            ("\n[limits\n", "line 2: unclosed table, expected `]`, in \"[limits\""),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = Config::read(Some(&path)).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.lines().count() == 1, "{error}\nis not\n{expected}");
+        }
+        assert!(matches!(Config::read(Some(&dir.path().join("none"))), Err(ConfigError::Read { .. })));
+    }
+
+    #[test]
+    fn a_detach_key_is_spelt_as_it_is_read() {
+        for key in ["ctrl-a", "ctrl-z", "ctrl-\\", "ctrl-]", "ctrl-^", "ctrl-_"] {
+            assert_eq!(String::from(DetachKey::try_from(key.to_owned()).unwrap()), key);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! How single values are spelt: durations, sizes in bytes, directories. Each says what it wants when it gets something else.
+
+use std::{env, fmt, path::PathBuf};
+
+use kaval_actors::Size;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Visitor},
+};
+
+/// `"5s"`.
+pub(super) mod duration {
+    use std::time::Duration;
+
+    use humantime_serde::re::humantime::{format_duration, parse_duration};
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub(in crate::config) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_duration(*duration))
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = super::text(deserializer, "a duration, as in \"500ms\", \"5s\" or \"2min\"")?;
+        parse_duration(&text).map_err(|_| D::Error::custom(format!("{text:?} is no duration: use 500ms, 5s or 2min")))
+    }
+}
+
+/// `"64MiB"`, or a number of bytes.
+pub(super) mod bytes {
+    use bytesize::ByteSize;
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub(in crate::config) fn serialize<S: Serializer>(size: &ByteSize, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(size.as_u64())
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+        let text = super::text(deserializer, "a size, as in \"64MiB\", \"2GB\" or a number of bytes")?;
+        text.parse().map_err(|_| D::Error::custom(format!("{text:?} is no size: use 64MiB, 2GB or a number of bytes")))
+    }
+}
+
+/// `"80x24"`.
+pub(super) fn cells<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Size>, D::Error> {
+    let text = text(deserializer, "a size in columns and rows, as in \"80x24\"")?;
+    text.parse().map(Some).map_err(D::Error::custom)
+}
+
+/// An absolute path, or one in the home directory.
+pub(super) fn directory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let path = match (text.strip_prefix('~'), env::home_dir()) {
+        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
+        (Some(_) | None, _) => PathBuf::from(&text),
+    };
+    if path.is_absolute() {
+        Ok(Some(path))
+    } else {
+        Err(D::Error::custom(format!("{text:?} is no absolute directory: use /a/path or ~/a/path")))
+    }
+}
+
+/// A text, or a whole number as its text.
+fn text<'de, D: Deserializer<'de>>(deserializer: D, wanted: &'static str) -> Result<String, D::Error> {
+    struct Text(&'static str);
+
+    impl Visitor<'_> for Text {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+    }
+
+    deserializer.deserialize_any(Text(wanted))
+}

@@ -1,0 +1,138 @@
+//! The configuration, read again while the supervisor runs; and the terminals that it declares, made where they are missing.
+//!
+//! ```text
+//!   start, after adoption ─────────────────────────────┐
+//!   reload: read ─► what has changed ─► apply what is live ─┴─► reconcile: records ─► plan ─► Create … ─► what was done
+//! ```
+//!
+//! **Invariants.** A file that is wrong changes nothing. One reload at a time. What cannot be applied live is named at every reload until
+//! the supervisor is restarted.
+
+use std::{cell::RefCell, path::PathBuf};
+
+use actix::Addr;
+use kaval_actors::{
+    Name,
+    log::writer::Log,
+    supervisor::{
+        Create, FindAll, Limits, SetLimits, Supervisor,
+        manifest::{Declaration, Record},
+    },
+};
+use tokio::{sync::Mutex, task::spawn_blocking};
+
+use super::declared::{Action, plan};
+use crate::{
+    config::{Applies, Config, ConfigError, changes},
+    places,
+    wire::{ReloadOk, ReloadedSetting, ReloadedTerm, SettingOutcome, TermOutcome},
+};
+
+/// Why a reload was not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReloadError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The supervisor's actor has died, or the process ends.
+    #[error("the supervisor is ending")]
+    Ending,
+}
+
+/// See the module's head.
+pub(super) struct Reloader {
+    /// The file that was named at the start; the usual one, if it is there, otherwise.
+    file: Option<PathBuf>,
+    supervisor: Addr<Supervisor>,
+    log: Log,
+    started: Config,
+    now: RefCell<Config>,
+    turn: Mutex<()>,
+}
+
+/// What a configuration refuses.
+pub(super) fn limits(config: &Config) -> Limits {
+    Limits { terms_max: config.limits.terms_max, kill_grace: config.limits.kill_grace }
+}
+
+impl Reloader {
+    /// One for a supervisor that was started with `config`, out of `file`.
+    pub(super) fn new(file: Option<PathBuf>, config: Config, supervisor: Addr<Supervisor>, log: Log) -> Self {
+        Self { file, supervisor, log, now: RefCell::new(config.clone()), started: config, turn: Mutex::new(()) }
+    }
+
+    /// Makes the terminals that the configuration of the start declares.
+    ///
+    /// # Errors
+    /// [`ReloadError::Ending`].
+    pub(super) async fn begin(&self) -> Result<(), ReloadError> {
+        let _turn = self.turn.lock().await;
+        let config = self.now.borrow().clone();
+        self.reconcile(&config).await.map(drop)
+    }
+
+    /// Reads the configuration again, applies what can be, and makes the terminals that it declares.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; a bad file changes nothing.
+    pub(super) async fn reload(&self) -> Result<ReloadOk, ReloadError> {
+        let _turn = self.turn.lock().await;
+        let file = self.file.clone().or_else(places::config_file);
+        let read = spawn_blocking(move || Config::read(file.as_deref())).await.map_err(|_| ReloadError::Ending)?;
+        let new = read.inspect_err(|error| tracing::error!(%error, "the configuration was not reloaded"))?;
+        let settings: Vec<_> = changes(&self.started, &self.now.borrow(), &new).into_iter().map(setting).collect();
+        self.supervisor.send(SetLimits(limits(&new))).await.map_err(|_| ReloadError::Ending)?;
+        self.log.limit(new.log.settings().limits);
+        let terms = self.reconcile(&new).await?;
+        self.now.replace(new);
+        for ReloadedSetting { key, outcome } in &settings {
+            tracing::info!(%key, ?outcome, "a setting has changed");
+        }
+        Ok(ReloadOk { terms, settings })
+    }
+
+    async fn reconcile(&self, config: &Config) -> Result<Vec<ReloadedTerm>, ReloadError> {
+        let found = self.supervisor.send(FindAll).await.map_err(|_| ReloadError::Ending)?;
+        let records: Vec<Record> = found.into_iter().map(|found| found.record).collect();
+        let desired: Vec<Declaration> = config.term.iter().map(Declaration::from).collect();
+        let mut terms = Vec::new();
+        for (name, action) in plan(&desired, &records) {
+            let (outcome, note) = match action {
+                Action::Create(declaration) => self.create(declaration).await?,
+                Action::Leave(note) => (TermOutcome::Left, note),
+                Action::Changed(note) => (TermOutcome::Changed, note),
+                Action::Undeclared(note) => (TermOutcome::Undeclared, note),
+            };
+            log(&name, outcome);
+            terms.push(ReloadedTerm { name: name.to_string(), outcome, note });
+        }
+        Ok(terms)
+    }
+
+    async fn create(&self, declaration: Declaration) -> Result<(TermOutcome, String), ReloadError> {
+        Ok(match self.supervisor.send(Create::from(declaration)).await.map_err(|_| ReloadError::Ending)? {
+            Ok(_) => (TermOutcome::Created, String::new()),
+            Err(error) => (TermOutcome::Refused, error.to_string()),
+        })
+    }
+}
+
+/// Names what was done and to which, not what runs there: that is for who asks.
+fn log(name: &Name, outcome: TermOutcome) {
+    match outcome {
+        TermOutcome::Refused => tracing::warn!(%name, "a declared terminal could not be made: kaval reload says why"),
+        TermOutcome::Left => tracing::debug!(%name, "a declared terminal is there"),
+        TermOutcome::Created | TermOutcome::Changed | TermOutcome::Undeclared | TermOutcome::Unknown => {
+            tracing::info!(%name, ?outcome, "a declared terminal");
+        }
+    }
+}
+
+fn setting((key, applies): (String, Applies)) -> ReloadedSetting {
+    let outcome = match applies {
+        Applies::Now => SettingOutcome::Applied,
+        Applies::AtRestart => SettingOutcome::Restart,
+        Applies::ToClients => SettingOutcome::Client,
+    };
+    ReloadedSetting { key, outcome }
+}
