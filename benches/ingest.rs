@@ -3,7 +3,7 @@
 //! `cargo bench --bench ingest`. A host's time runs from the go until the child has ended and its screen can be asked for and shows
 //! the last of it. Variants alternate within each round; ratios are of the same round.
 //!
-//! `KAVAL_BENCH_MB` (100), `KAVAL_BENCH_ROUNDS` (5), `KAVAL_BENCH_ONLY` (`plain`, `coloured`), `KAVAL_BENCH_HOSTS` (`kaval,tmux,shpool`).
+//! `KAVAL_BENCH_MB` (100), `KAVAL_BENCH_ROUNDS` (5), `KAVAL_BENCH_ONLY` (`plain`, `coloured`), `KAVAL_BENCH_HOSTS` (`kaval,kaval-no-log,tmux,shpool`).
 //! tmux is taken from `PATH`. shpool too, or from `KAVAL_BENCH_SHPOOL`; to have it:
 //! `cargo install shpool --root target/tools`, then `KAVAL_BENCH_SHPOOL=target/tools/bin/shpool cargo bench --bench ingest`.
 #![allow(missing_docs)]
@@ -48,11 +48,12 @@ fn main() {
 }
 
 fn hosts(dir: &Path) -> Vec<Box<dyn Host>> {
-    let wanted = setting("KAVAL_BENCH_HOSTS", "kaval,tmux,shpool".to_owned());
+    let wanted = setting("KAVAL_BENCH_HOSTS", "kaval,kaval-no-log,tmux,shpool".to_owned());
     let mut hosts: Vec<Box<dyn Host>> = vec![Box::new(Floor)];
     for name in wanted.split(',') {
         let host: Option<Box<dyn Host>> = match name {
-            "kaval" => Some(Box::new(Kaval(Instance::start()))),
+            "kaval" => Some(Box::new(Kaval { instance: Instance::start(), no_log: false })),
+            "kaval-no-log" => Some(Box::new(Kaval { instance: Instance::start(), no_log: true })),
             "tmux" => Tmux::start().map(|host| Box::new(host) as _),
             "shpool" => Shpool::start(dir).map(|host| Box::new(host) as _),
             _ => None,
@@ -103,18 +104,21 @@ impl Host for Floor {
     }
 }
 
-/// kaval with its defaults, detached, its screen on.
-struct Kaval(Instance);
+/// kaval with its defaults, detached, its screen on; or with the log on disk off.
+struct Kaval {
+    instance: Instance,
+    no_log: bool,
+}
 
 impl Host for Kaval {
     fn name(&self) -> &'static str {
-        "kaval"
+        if self.no_log { "kaval-no-log" } else { "kaval" }
     }
 
     fn flood(&mut self, gate: &Gate, bytes: u64) -> f64 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut client = self.0.client().await;
+            let mut client = self.instance.client().await;
             let new = Op::New {
                 name: None,
                 command: gate.telling_command(),
@@ -123,13 +127,13 @@ impl Host for Kaval {
                 size: None,
                 token: 0,
                 if_absent: false,
-                no_log: false,
+                no_log: self.no_log,
             };
             let NewOk { id, .. } = client.call(new).await.unwrap();
             gate.open();
             let start = Instant::now();
             gate.await_done();
-            await_end(&self.0, id).await;
+            await_end(&self.instance, id).await;
             let screen = Op::Screen { term: TermRef::Id(id), format: ScreenFormat::Text };
             let screen: ScreenOk = client.call(screen).await.unwrap();
             let seconds = start.elapsed().as_secs_f64();

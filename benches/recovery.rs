@@ -1,5 +1,5 @@
 //! How long terminals go unread when the supervisor is killed: from SIGKILL until the next one is ready, and until each terminal
-//! has answered a line typed into it.
+//! has answered a line typed into it. And how long a start takes that finds as many records, with history, of terminals that are gone.
 //!
 //! `cargo bench --bench recovery`. `KAVAL_BENCH_TERMS` (`10,100,1000`), `KAVAL_BENCH_ROUNDS` (5) kills of each.
 #![allow(missing_docs)]
@@ -33,7 +33,15 @@ fn main() {
     let counts = setting("KAVAL_BENCH_TERMS", "10,100,1000".to_owned());
     let rows: Vec<Vec<String>> = counts.split(',').map(|count| measure(count.parse().unwrap(), rounds)).collect();
     let title = format!("from SIGKILL of the supervisor, {rounds} kills: median (least–greatest)");
-    table(&title, &["terminals", "ready, ms", "the new one's own, ms", "every terminal answered, ms", "peak RSS, MB"], &rows);
+    let head = [
+        "terminals",
+        "ready, ms",
+        "the new one's own, ms",
+        "every terminal answered, ms",
+        "peak RSS, MB",
+        "start with all gone, ms",
+    ];
+    table(&title, &head, &rows);
 }
 
 fn measure(count: usize, rounds: usize) -> Vec<String> {
@@ -52,7 +60,13 @@ fn measure(count: usize, rounds: usize) -> Vec<String> {
         own.push(own_time(&instance));
         peak.push(peak_bytes(&instance) / 1e6);
     }
-    vec![count.to_string(), ready.spread(0), own.spread(0), answered.spread(0), peak.spread(1)]
+    let (mut gone, mut dir) = (Samples::default(), instance.end());
+    for _ in 0..rounds {
+        let instance = Instance::start_in(dir, "", &[], &[]);
+        gone.push(own_time(&instance));
+        dir = instance.end();
+    }
+    vec![count.to_string(), ready.spread(0), own.spread(0), answered.spread(0), peak.spread(1), gone.spread(0)]
 }
 
 async fn create(instance: &Instance, count: usize) {

@@ -18,7 +18,7 @@ mod reload;
 mod store;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
@@ -150,9 +150,9 @@ async fn supervise(
         custody.remove(stray)?;
     }
     let adopted = inventory.terminals.len();
-    let store::Opened { store: database, manifest, records, next_id, .. } =
+    let store::Opened { store: database, manifest, records, next_id, unknown } =
         store::open(&state_dir.join("store"), &mut inventory.terminals)?;
-    let log = start_log(database, &config, &records)?;
+    let log = start_log(database, &config, &records, &unknown)?;
     let (arbiters, lanes) =
         lanes::start(inventory.journals, config.journal.bytes_max.as_u64(), options.data_path, &*custody, &log)?;
     let executor = Executor::start(manifest, custody, Surroundings { socket: socket.clone(), limits })?;
@@ -184,8 +184,8 @@ async fn supervise(
 }
 
 /// Starts the log thread, for all terminals but those that were told to stay off the disk.
-fn start_log(store: Store, config: &Config, records: &BTreeMap<TermId, Record>) -> io::Result<Log> {
-    let log = Log::start(store, config.log.settings(), records.keys().copied().collect())?;
+fn start_log(store: Store, config: &Config, records: &BTreeMap<TermId, Record>, unknown: &BTreeSet<TermId>) -> io::Result<Log> {
+    let log = Log::start(store, config.log.settings(), records.keys().chain(unknown).copied().collect())?;
     records.values().filter(|record| !record.logged).for_each(|record| log.exclude(record.id));
     Ok(log)
 }

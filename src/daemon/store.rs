@@ -4,7 +4,7 @@
 //! nothing: the keeper holds the terminals and tries again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -31,6 +31,8 @@ pub(super) struct Opened {
     pub(super) manifest: Manifest,
     pub(super) records: BTreeMap<TermId, Record>,
     pub(super) next_id: TermId,
+    /// Terminals that have a log and no record, since that did not decode.
+    pub(super) unknown: BTreeSet<TermId>,
 }
 
 /// Opens the database in `path`, or a new one in its place.
@@ -80,8 +82,8 @@ fn renew(path: &Path, salvaged: BTreeMap<TermId, Record>) -> anyhow::Result<Open
 fn open_whole(path: &Path) -> anyhow::Result<Opened> {
     let store = open_patiently(path)?;
     let manifest = Manifest::open(&store)?;
-    let (records, next_id) = (manifest.load()?, manifest.next_id()?);
-    Ok(Opened { store, manifest, records, next_id })
+    let (records, next_id, unknown) = (manifest.load()?, manifest.next_id()?, manifest.set_aside()?);
+    Ok(Opened { store, manifest, records, next_id, unknown })
 }
 
 fn open_patiently(path: &Path) -> Result<Store, StoreError> {

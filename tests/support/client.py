@@ -210,7 +210,7 @@ def tour(path, lock):
 
     # History: all of it, and a piece.
     def history(**fields):
-        req = one.request("history", term="renamed", **fields)
+        req = one.request("history", term="renamed", format="raw", **fields)
         about = one.answer(req)
         return about, b"".join(event["data"] for event in one.stream(req))
 

@@ -3,7 +3,10 @@
 //! **Invariants.** An id is given once: the next one is stored together with the record that took the last. A record of a newer format is
 //! refused, not guessed at.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +20,8 @@ const TREE: &str = "manifest";
 const FORMAT_KEY: &[u8] = b"format";
 const NEXT_ID_KEY: &[u8] = b"next-id";
 const RECORD_PREFIX: &[u8] = b"term/";
+/// In front of the key of a record that did not decode.
+const ASIDE_PREFIX: &[u8] = b"set-aside/";
 const FORMAT: u32 = 1;
 
 /// What is known of one terminal, and what is wanted of it.
@@ -113,15 +118,6 @@ pub enum ManifestError {
     /// There is none in a database that is not new.
     #[error("the store has lost its manifest")]
     Missing,
-    /// A record does not decode.
-    #[error("the manifest's record {key:?} does not decode")]
-    Record {
-        /// Its key.
-        key: String,
-        /// Why.
-        #[source]
-        source: rmp_serde::decode::Error,
-    },
 }
 
 /// The manifest on disk. Blocking: used on the executor's thread only.
@@ -150,18 +146,39 @@ impl Manifest {
         Ok(Self { tree })
     }
 
-    /// Every record.
+    /// Every record that decodes. One that does not is moved to where it harms nobody and can be looked at, and said so.
     ///
     /// # Errors
-    /// [`ManifestError::Store`], [`ManifestError::Record`].
+    /// [`ManifestError::Store`].
     pub fn load(&self) -> Result<BTreeMap<TermId, Record>, ManifestError> {
-        let entries = self.tree.scan(RECORD_PREFIX)?;
-        let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
-            let record: Record = rmp_serde::from_slice(&value)
-                .map_err(|source| ManifestError::Record { key: String::from_utf8_lossy(&key).into_owned(), source })?;
-            Ok((record.id, record))
+        let (mut records, mut moves) = (BTreeMap::new(), Vec::new());
+        for (key, value) in self.tree.scan(RECORD_PREFIX)? {
+            match rmp_serde::from_slice::<Record>(&value) {
+                Ok(record) => _ = records.insert(record.id, record),
+                Err(error) => {
+                    let name = String::from_utf8_lossy(&key).into_owned();
+                    tracing::error!(record = name, %error, "a record does not decode and is set aside");
+                    moves.extend([([ASIDE_PREFIX, &key].concat(), Some(value)), (key, None)]);
+                }
+            }
+        }
+        if !moves.is_empty() {
+            self.tree.write(moves)?;
+            self.tree.flush()?;
+        }
+        Ok(records)
+    }
+
+    /// The terminals whose records were set aside, now or before: they are unknown, and their logs are not to be deleted for that.
+    ///
+    /// # Errors
+    /// [`ManifestError::Store`].
+    pub fn set_aside(&self) -> Result<BTreeSet<TermId>, ManifestError> {
+        let entries = self.tree.scan(&[ASIDE_PREFIX, RECORD_PREFIX].concat())?;
+        let id = |(key, _): &(Vec<u8>, Vec<u8>)| {
+            String::from_utf8_lossy(&key[ASIDE_PREFIX.len() + RECORD_PREFIX.len()..]).parse().ok()
         };
-        entries.into_iter().map(decode).collect()
+        Ok(entries.iter().filter_map(id).map(TermId).collect())
     }
 
     /// The first id that was never given.
@@ -247,7 +264,11 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let manifest = Manifest::open(&store).unwrap();
         manifest.tree.write(vec![(key(TermId(5)), Some(vec![0xc1]))]).unwrap();
-        assert!(matches!(manifest.load(), Err(ManifestError::Record { key, .. }) if key == "term/0000000005"));
+        manifest.put(&record(6, State::Live)).unwrap();
+        for _ in 0..2 {
+            assert_eq!(manifest.load().unwrap().into_keys().collect::<Vec<_>>(), [TermId(6)]);
+            assert_eq!(manifest.set_aside().unwrap(), BTreeSet::from([TermId(5)]));
+        }
         manifest.tree.write(vec![(FORMAT_KEY.to_vec(), Some(2u32.to_be_bytes().to_vec()))]).unwrap();
         assert!(matches!(Manifest::open(&store), Err(ManifestError::Format { found: 2 })));
     }
