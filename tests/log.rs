@@ -9,8 +9,8 @@ use std::{
 };
 
 use kaval::{
-    client::Incoming,
-    wire::{Event, HistoryFormat, Op},
+    client::{Incoming, Session, SessionOptions, Update},
+    wire::{AttachFrom, AttachMode, Event, HistoryFormat, Op},
 };
 use support::{Instance, example};
 use tempfile::TempDir;
@@ -86,6 +86,35 @@ fn what_a_terminal_showed_and_put_out_is_there_when_everything_else_is_gone() {
     assert_eq!(listed[0]["offset"], expected.len());
     again.ok(&["rm", "count"]);
     again.fails(&["history", "count"], 3);
+}
+
+/// The journal has long let go of what it is sent from disk, and goes on with what comes.
+#[test]
+fn a_client_that_resumes_from_the_first_byte_gets_every_one() {
+    let instance = Instance::start_with(SMALL_JOURNAL, &[]);
+    let record = emit(&instance, "flood", "flood");
+    await_written(&record, 34 << 20);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (socket, from) = (instance.socket(), AttachFrom::Offset(0));
+    let received = runtime.block_on(async {
+        let options = SessionOptions { socket, term: "flood".into(), mode: AttachMode::Ro, size: None, from };
+        let (mut session, mut received) = (Session::attach(options).await.unwrap(), Vec::new());
+        loop {
+            match session.next().await.unwrap() {
+                Update::Output { offset, data } => {
+                    assert_eq!(offset, received.len() as u64);
+                    received.extend_from_slice(&data);
+                    if received.len() > 35 << 20 {
+                        fs::write(instance.path("stop"), "").unwrap();
+                    }
+                }
+                Update::Exited(_) => return received,
+                Update::Screen { .. } | Update::Resized { .. } | Update::Lost => {}
+                other => panic!("{other:?} after {}", received.len()),
+            }
+        }
+    });
+    assert!(received == fs::read(record).unwrap(), "{} bytes were received", received.len());
 }
 
 #[test]

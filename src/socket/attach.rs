@@ -1,4 +1,7 @@
 //! A stream of a terminal's events to one client.
+//!
+//! One that resumes so far back that the journal no longer has it is told what it missed from disk, in place of the `lagged` and the screen that
+//! it would begin with: the output goes on where that screen was taken.
 
 use std::{io, rc::Rc};
 
@@ -6,11 +9,15 @@ use actix::Addr;
 use bytes::Bytes;
 use kaval_actors::{
     TermId,
+    log::piece::{PageStart, Piece},
     terminal::{Attached, ClientId, Detach, Event as TermEvent, Pump, Terminal},
 };
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::oneshot::{self, error::TryRecvError},
+    task::JoinHandle,
+};
 
-use super::{connection::Session, ops};
+use super::{connection::Session, history, ops};
 use crate::wire::{DATA_BYTES_MAX, Data, Empty, Event};
 
 /// A stream that is open.
@@ -55,6 +62,58 @@ enum End {
     Died,
 }
 
+/// How far a stream has come.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Nothing has been told.
+    Begun,
+    /// What the client missed has been told from disk: the screen that follows shows nothing else.
+    Replayed,
+    /// Events are passed on.
+    Going,
+}
+
+/// What came of telling a client what it missed.
+enum Replayed {
+    All,
+    /// From there on it is not kept.
+    Until(u64),
+    /// The stream was closed meanwhile.
+    Closed,
+}
+
+/// Tells what was put out from `from` to before `to`, from wherever it is kept.
+async fn replay(
+    session: &Session,
+    req: u64,
+    terminal: &Addr<Terminal>,
+    from: u64,
+    to: u64,
+    stop: &mut oneshot::Receiver<()>,
+) -> io::Result<Replayed> {
+    let mut next = Some(from);
+    while let Some(at) = next {
+        if stop.try_recv() == Err(TryRecvError::Closed) {
+            return Ok(Replayed::Closed);
+        }
+        let Ok(page) = history::page(terminal, PageStart::Offset(at), to, DATA_BYTES_MAX / 2).await else {
+            return Ok(Replayed::Until(at));
+        };
+        for piece in page.pieces {
+            match piece {
+                Piece::Output { offset, data, .. } => session.send(&Event::Output { req, offset, data: Data(data) }).await?,
+                Piece::Resize { offset, size, .. } => {
+                    session.send(&Event::Resized { req, offset, cols: size.cols(), rows: size.rows() }).await?;
+                }
+                Piece::Checkpoint { .. } => {}
+                Piece::Gap { from, .. } => return Ok(Replayed::Until(from)),
+            }
+        }
+        next = page.next;
+    }
+    Ok(Replayed::All)
+}
+
 /// Streams to the end, and then takes the client off the terminal, which would count and serve it as long as it lives.
 async fn stream(session: Rc<Session>, req: u64, terminal: Addr<Terminal>, attached: Attached, stop: oneshot::Receiver<()>) {
     let _open = session.hub.streams.clone();
@@ -75,6 +134,7 @@ async fn forward(
     attached: &Attached,
     mut stop: oneshot::Receiver<()>,
 ) -> io::Result<End> {
+    let mut place = Place::Begun;
     loop {
         let next = tokio::select! {
             biased;
@@ -83,8 +143,24 @@ async fn forward(
         };
         let Some((event, wants_more)) = next else { return Ok(End::Died) };
         let last = event.is_last();
-        for frame in frames(req, event) {
-            session.send(&frame).await?;
+        match (event, place) {
+            (TermEvent::Lagged { from, to }, Place::Begun) => {
+                match replay(session, req, terminal, from, to, &mut stop).await? {
+                    Replayed::All => place = Place::Replayed,
+                    Replayed::Until(at) => {
+                        place = Place::Going;
+                        session.send(&Event::Lagged { req, from: at, to }).await?;
+                    }
+                    Replayed::Closed => return Ok(End::Closed),
+                }
+            }
+            (TermEvent::Screen { .. }, Place::Replayed) => place = Place::Going,
+            (event, Place::Begun | Place::Replayed | Place::Going) => {
+                place = Place::Going;
+                for frame in frames(req, event) {
+                    session.send(&frame).await?;
+                }
+            }
         }
         if last {
             return Ok(End::Told);

@@ -110,7 +110,7 @@ async fn begin<'a>(session: &'a Session, req: u64, term: &TermRef, wanted: Wante
 }
 
 /// A page of a terminal's history, wherever it is kept. The one place where it is read.
-async fn page(terminal: &Addr<Terminal>, start: PageStart, to: u64, bytes_max: usize) -> Answer<Page> {
+pub(super) async fn page(terminal: &Addr<Terminal>, start: PageStart, to: u64, bytes_max: usize) -> Answer<Page> {
     terminal.send(ReadPage { start, to, bytes_max }).await.map_err(ops::gone)
 }
 
