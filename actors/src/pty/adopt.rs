@@ -1,12 +1,13 @@
 //! Finding a terminal's child again in a supervisor that did not spawn it, and signalling all that runs in its session.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Instant,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, getsid, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use super::Master;
 
@@ -30,34 +31,60 @@ fn positive(number: i32) -> Option<Pid> {
     (number > 0).then(|| Pid::from_raw(number)).flatten()
 }
 
-/// Hangs up, or kills, a whole terminal: every process group of the child's session gets `signal`, and SIGCONT after SIGHUP, as when the
-/// kernel hangs up a line.
-pub fn signal_session(pidfd: BorrowedFd<'_>, signal: Signal) {
-    let Some(leader) = pid_of(pidfd) else { return };
-    for group in groups_of_session(leader) {
-        let _ = kill_process_group(group, signal);
-        if signal == Signal::HUP {
-            let _ = kill_process_group(group, Signal::CONT);
+/// Every session that there was at one moment, and the process groups in it: one look at `/proc` serves any number of terminals.
+#[derive(Debug)]
+pub struct Sessions {
+    groups: HashMap<i32, HashSet<Pid>>,
+    taken: Instant,
+}
+
+impl Sessions {
+    /// Looks at every process.
+    pub fn scan() -> Self {
+        let taken = Instant::now();
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let stats = processes.filter_map(|entry| {
+            entry.file_name().to_str()?.parse::<u32>().ok()?;
+            fs::read_to_string(entry.path().join("stat")).ok()
+        });
+        let mut groups: HashMap<i32, HashSet<Pid>> = HashMap::new();
+        for (session, group) in stats.filter_map(|stat| session_and_group(&stat)) {
+            groups.entry(session).or_default().insert(group);
         }
+        Self { groups, taken }
     }
-    let _ = pidfd_send_signal(pidfd.as_fd(), signal);
+
+    /// Whether they are as good as looked at anew for somebody who asked at that moment.
+    pub fn are_newer_than(&self, asked: Instant) -> bool {
+        self.taken >= asked
+    }
+
+    /// Hangs up, or kills, a whole terminal: every process group of the child's session gets `signal`, and SIGCONT after SIGHUP, as when
+    /// the kernel hangs up a line.
+    pub fn signal(&self, pidfd: BorrowedFd<'_>, signal: Signal) {
+        let Some(leader) = pid_of(pidfd) else { return };
+        let groups = self.groups.get(&leader.as_raw_nonzero().get()).into_iter().flatten();
+        for group in groups.filter(|group| is_of_session(**group, leader)) {
+            let _ = kill_process_group(*group, signal);
+            if signal == Signal::HUP {
+                let _ = kill_process_group(*group, Signal::CONT);
+            }
+        }
+        let _ = pidfd_send_signal(pidfd.as_fd(), signal);
+    }
 }
 
-fn groups_of_session(leader: Pid) -> HashSet<Pid> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let stats = processes.filter_map(|entry| {
-        entry.file_name().to_str()?.parse::<u32>().ok()?;
-        fs::read_to_string(entry.path().join("stat")).ok()
-    });
-    stats.filter_map(|stat| group_in_session(&stat, leader)).collect()
+/// Whether a group's number has not been taken over by another session's process since it was seen. While its own leader is gone it cannot
+/// be told, and the kernel gives no number to a new process that a group still has.
+fn is_of_session(group: Pid, leader: Pid) -> bool {
+    getsid(Some(group)).map_or(true, |session| session == leader)
 }
 
-/// The process group in a line of `/proc/PID/stat` if its session is `leader`'s: fields 5 and 6, after the name in parentheses.
-fn group_in_session(stat: &str, leader: Pid) -> Option<Pid> {
+/// Session and process group in a line of `/proc/PID/stat`: fields 6 and 5, after the name in parentheses. A kernel thread has neither.
+fn session_and_group(stat: &str) -> Option<(i32, Pid)> {
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(2);
-    let group = fields.next()?.parse().ok()?;
-    let session: i32 = fields.next()?.parse().ok()?;
-    (session == leader.as_raw_nonzero().get()).then(|| positive(group)).flatten()
+    let group = positive(fields.next()?.parse().ok()?)?;
+    Some((fields.next()?.parse().ok()?, group))
 }
 
 #[cfg(test)]
@@ -72,14 +99,21 @@ mod tests {
         assert_eq!(pid_of(pidfd.as_fd()), Some(Pid::from_child(&child)));
         child.wait().unwrap();
         assert_eq!(pid_of(pidfd.as_fd()), None);
-        signal_session(pidfd.as_fd(), Signal::HUP);
+        Sessions::scan().signal(pidfd.as_fd(), Signal::HUP);
     }
 
     #[test]
     fn a_stat_line_is_read_past_a_name_with_parentheses_and_spaces() {
-        let leader = Pid::from_raw(40).unwrap();
         let stat = "57 (a) b (c) S 40 55 40 34816 55 4194304 0 0";
-        assert_eq!(group_in_session(stat, leader), Pid::from_raw(55));
-        assert_eq!(group_in_session(stat, Pid::from_raw(41).unwrap()), None);
+        assert_eq!(session_and_group(stat), Pid::from_raw(55).map(|group| (40, group)));
+        assert_eq!(session_and_group("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0"), None);
+    }
+
+    #[test]
+    fn a_scan_serves_who_asked_before_it_and_nobody_who_asks_later() {
+        let before = Instant::now();
+        let sessions = Sessions::scan();
+        assert!(sessions.are_newer_than(before));
+        assert!(!sessions.are_newer_than(Instant::now()));
     }
 }

@@ -55,6 +55,18 @@ pub enum SpawnError {
     },
 }
 
+impl SpawnError {
+    /// What went wrong, without what was asked for: for a log, in which no command line belongs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoCommand { .. } => "command not found",
+            Self::NoDirectory { .. } => "no such directory",
+            Self::NoPty { .. } => "no pty",
+            Self::NoChild { .. } => "no child",
+        }
+    }
+}
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct Command {
@@ -201,6 +213,7 @@ const NOT_INHERITED: &[&str] = &[
     "KAVAL_DIAG_DIR",
     "KAVAL_KEEPER",
     "KAVAL_NOFILE",
+    "KAVAL_PREVIOUS_END",
     "KAVAL_LOG",
     "KAVAL_TERM_ID",
     "KAVAL_TERM_NAME",

@@ -180,7 +180,11 @@ impl Supervisor {
                 self.reconcile(id, ctx);
             }
             Err(ExecuteError::Spawn(error)) => {
-                tracing::warn!(%id, %error, "a terminal could not be started");
+                tracing::warn!(%id, kind = error.kind(), "a terminal could not be started");
+                self.abandon(id, &error.to_string(), ctx);
+            }
+            Err(error @ ExecuteError::Panicked) if step == Step::Spawn => {
+                tracing::error!(%id, "a terminal could not be started for a fault in kaval itself");
                 self.abandon(id, &error.to_string(), ctx);
             }
             Err(error) => {

@@ -5,11 +5,13 @@
 //! ```
 //!
 //! **Invariants.** One thread does all of it, so no two spawns overlap (`openpty` marks its descriptors close-on-exec only after the
-//! fact), and no actor's thread waits for a disk or a fork. Effects on actors are the supervisor's to do, in the same order.
+//! fact), and no actor's thread waits for a disk or a fork. Effects on actors are the supervisor's to do, in the same order. A job that
+//! panics fails, and those behind it are done. However many terminals are signalled at once, processes are looked at once.
 
 use std::{
     ffi::OsString,
     os::fd::AsFd,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
@@ -28,7 +30,7 @@ use super::{
 use crate::{
     TermId,
     pty::{
-        adopt,
+        adopt::{self, Sessions},
         input::InputQueue,
         launch::{self, FileLimits},
         spawn::{self, Command, Pty, SpawnError},
@@ -51,6 +53,9 @@ pub enum ExecuteError {
     /// The child that a killed supervisor left did not become ready to be let go.
     #[error("a child left by a supervisor that was killed has ended or does not stop where it should")]
     NotHeld,
+    /// It panicked.
+    #[error("a fault in kaval itself: its log says where")]
+    Panicked,
     /// The executor's thread is gone.
     #[error("the executor has ended")]
     Gone,
@@ -72,6 +77,7 @@ struct Job {
     record: Option<Record>,
     descriptors: Descriptors,
     task: Task,
+    asked: Instant,
     reply: oneshot::Sender<Done>,
 }
 
@@ -107,11 +113,7 @@ impl Executor {
     pub fn start(manifest: Manifest, custody: Box<dyn Custody>, surroundings: Surroundings) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let worker = Worker { manifest, custody, surroundings };
-        thread::Builder::new().name("kaval-executor".into()).spawn(move || {
-            for job in queue {
-                worker.run(job);
-            }
-        })?;
+        thread::Builder::new().name("kaval-executor".into()).spawn(move || worker.work(&queue))?;
         Ok(Self { jobs })
     }
 
@@ -133,7 +135,7 @@ impl Executor {
     async fn ask(&self, id: TermId, record: Option<Record>, descriptors: Descriptors, task: Task) -> Done {
         let (reply, answer) = oneshot::channel();
         let gone = Done { record: record.clone(), descriptors: descriptors.clone(), result: Err(ExecuteError::Gone) };
-        if self.jobs.send(Job { id, record, descriptors, task, reply }).is_err() {
+        if self.jobs.send(Job { id, record, descriptors, task, asked: Instant::now(), reply }).is_err() {
             return gone;
         }
         answer.await.unwrap_or(gone)
@@ -147,30 +149,46 @@ struct Worker {
 }
 
 /// What effects of one job work on.
-struct Progress {
+struct Progress<'a> {
     id: TermId,
+    asked: Instant,
+    /// Those of an earlier job, if there are any.
+    sessions: &'a mut Option<Sessions>,
     record: Option<Record>,
     descriptors: Descriptors,
     pty: Option<Pty>,
 }
 
 impl Worker {
-    fn run(&self, job: Job) {
-        let mut progress = Progress { id: job.id, record: job.record, descriptors: job.descriptors, pty: None };
-        let result = match job.task {
-            Task::Step(step) => effects(step).into_iter().try_for_each(|effect| self.apply(effect, &mut progress)),
-            Task::Put => {
-                progress.record.as_ref().map_or(Ok(()), |record| self.manifest.put(record)).map_err(ExecuteError::from)
-            }
-            Task::Signal(signal) => {
-                signal_all(&progress.descriptors, signal);
-                Ok(())
-            }
-        };
-        let _ = job.reply.send(Done { record: progress.record, descriptors: progress.descriptors, result });
+    /// Does jobs for ever; what it has seen of other processes it forgets when it has nothing to do.
+    fn work(&self, queue: &mpsc::Receiver<Job>) {
+        while let Ok(first) = queue.recv() {
+            let mut sessions = None;
+            self.run(first, &mut sessions);
+            queue.try_iter().for_each(|job| self.run(job, &mut sessions));
+        }
     }
 
-    fn apply(&self, effect: Effect, on: &mut Progress) -> Result<(), ExecuteError> {
+    fn run(&self, Job { id, record, descriptors, task, asked, reply }: Job, sessions: &mut Option<Sessions>) {
+        let mut progress = Progress { id, asked, sessions, record, descriptors, pty: None };
+        // What a job holds when it panics is handed back as it is: every effect can be cut short there.
+        let done = catch_unwind(AssertUnwindSafe(|| self.perform(task, &mut progress)));
+        let result = done.unwrap_or(Err(ExecuteError::Panicked));
+        let _ = reply.send(Done { record: progress.record, descriptors: progress.descriptors, result });
+    }
+
+    fn perform(&self, task: Task, on: &mut Progress<'_>) -> Result<(), ExecuteError> {
+        match task {
+            Task::Step(step) => effects(step).into_iter().try_for_each(|effect| self.apply(effect, on)),
+            Task::Put => Ok(on.record.as_ref().map_or(Ok(()), |record| self.manifest.put(record))?),
+            Task::Signal(signal) => {
+                on.signal(signal);
+                Ok(())
+            }
+        }
+    }
+
+    fn apply(&self, effect: Effect, on: &mut Progress<'_>) -> Result<(), ExecuteError> {
         match effect {
             Effect::Record(state) => {
                 if let Some(record) = &mut on.record {
@@ -195,20 +213,20 @@ impl Worker {
                     tracing::warn!(%error, "the child ended before it was let go");
                 }
             }
-            Effect::SendHangup => signal_all(&on.descriptors, Signal::HUP),
+            Effect::SendHangup => on.signal(Signal::HUP),
             Effect::StartActor | Effect::TellActor(_) | Effect::StopActor => {}
         }
         Ok(())
     }
 
-    fn release(&self, on: &mut Progress) {
+    fn release(&self, on: &mut Progress<'_>) {
         on.descriptors = Descriptors::default();
         for tag in [Tag::Input(on.id), Tag::Pidfd(on.id), Tag::Master(on.id)] {
             warn_custody("drop", tag, self.custody.remove(&tag.to_string()));
         }
     }
 
-    fn open_pty(&self, on: &mut Progress) -> Result<(), ExecuteError> {
+    fn open_pty(&self, on: &mut Progress<'_>) -> Result<(), ExecuteError> {
         let Some(record) = &on.record else { return Ok(()) };
         let pty = Pty::open(record.size)?;
         let input = InputQueue::create().map_err(|error| SpawnError::NoPty { reason: error.to_string() })?;
@@ -222,7 +240,7 @@ impl Worker {
         Ok(())
     }
 
-    fn spawn_held(&self, on: &mut Progress) -> Result<(), ExecuteError> {
+    fn spawn_held(&self, on: &mut Progress<'_>) -> Result<(), ExecuteError> {
         let (Some(record), Some(pty)) = (&on.record, on.pty.take()) else { return Ok(()) };
         let command = self.command(record);
         command.check()?;
@@ -233,7 +251,7 @@ impl Worker {
         Ok(())
     }
 
-    fn store_pidfd(&self, on: &mut Progress) {
+    fn store_pidfd(&self, on: &mut Progress<'_>) {
         if let (Some(record), Some(pidfd), false) = (&on.record, &on.descriptors.pidfd, on.descriptors.pidfd_stored) {
             let tag = Tag::Pidfd(record.id);
             warn_custody("keep", tag, self.custody.store(&tag.to_string(), pidfd.as_fd()).and_then(|()| self.custody.settle()));
@@ -250,9 +268,21 @@ impl Worker {
     }
 }
 
+impl Progress<'_> {
+    /// Signals all that runs in the terminal.
+    fn signal(&mut self, signal: Signal) {
+        let Some(pidfd) = &self.descriptors.pidfd else { return };
+        let sessions = match self.sessions.take().filter(|sessions| sessions.are_newer_than(self.asked)) {
+            Some(sessions) => sessions,
+            None => Sessions::scan(),
+        };
+        self.sessions.insert(sessions).signal(pidfd.as_fd(), signal);
+    }
+}
+
 /// A supervisor that was killed while it spawned left a child that has yet to become the launcher, name itself and stop. Continued before
 /// that, it would stop and stay.
-fn await_held(on: &Progress) -> Result<(), ExecuteError> {
+fn await_held(on: &Progress<'_>) -> Result<(), ExecuteError> {
     let creating = on.record.as_ref().is_some_and(|record| record.state == State::Creating);
     let (true, Some(pidfd)) = (creating, &on.descriptors.pidfd) else { return Ok(()) };
     let deadline = Instant::now() + HELD_MAX;
@@ -266,15 +296,68 @@ fn await_held(on: &Progress) -> Result<(), ExecuteError> {
     Err(ExecuteError::NotHeld)
 }
 
-fn signal_all(descriptors: &Descriptors, signal: Signal) {
-    if let Some(pidfd) = &descriptors.pidfd {
-        adopt::signal_session(pidfd.as_fd(), signal);
-    }
-}
-
 /// A custodian that cannot be reached costs durability, not the terminal.
 fn warn_custody(what: &str, tag: Tag, result: std::io::Result<()>) {
     if let Err(error) = result {
         tracing::error!(%tag, %error, "the keeper could not {what} a descriptor: this terminal would not survive the supervisor");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, os::fd::BorrowedFd};
+
+    use super::*;
+    use crate::{Size, log::store::Store, supervisor::manifest::Restart};
+
+    /// A custodian with a fault.
+    struct Faulty;
+
+    impl Custody for Faulty {
+        fn store(&self, _: &str, _: BorrowedFd<'_>) -> io::Result<()> {
+            panic!("on purpose");
+        }
+
+        fn remove(&self, _: &str) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn settle(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn record(id: u32) -> Record {
+        Record {
+            id: TermId(id),
+            name: format!("t{id}").parse().unwrap(),
+            argv: vec!["true".into()],
+            cwd: "/".into(),
+            env: vec![],
+            size: Size::DEFAULT,
+            restart: Restart::Never,
+            created_ms: 0,
+            token: 0,
+            state: State::Creating,
+            ending: false,
+            offset: 0,
+            logged: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_fails_and_those_behind_it_are_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let manifest = Manifest::open(&store).unwrap();
+        let surroundings = Surroundings { socket: "/none".into(), limits: FileLimits::current() };
+        let executor = Executor::start(manifest, Box::new(Faulty), surroundings).unwrap();
+        for id in 1..3 {
+            let done = executor.step(TermId(id), Some(record(id)), Descriptors::default(), Step::Spawn).await;
+            assert!(matches!(done.result, Err(ExecuteError::Panicked)), "{:?}", done.result);
+            assert_eq!(done.record.map(|record| record.id), Some(TermId(id)));
+        }
+        executor.put(record(3)).await.result.unwrap();
+        assert!(Manifest::open(&store).unwrap().load().unwrap().contains_key(&TermId(3)));
     }
 }
