@@ -148,6 +148,15 @@ impl FdStore {
         self.send(&[NotifyState::Ready], None)
     }
 
+    /// Says that the configuration is being read again; [`FdStore::ready`] says that it has been.
+    ///
+    /// # Errors
+    /// [`FdStoreError::Connect`], [`FdStoreError::Send`].
+    pub fn reloading(&self) -> Result<(), FdStoreError> {
+        let now = NotifyState::monotonic_usec_now().map_err(FdStoreError::Send)?;
+        self.send(&[NotifyState::Reloading, now], None)
+    }
+
     /// Says that shutting down has begun.
     ///
     /// # Errors
@@ -303,6 +312,9 @@ mod tests {
         assert_eq!(received(&manager), "FDSTORE=1\nFDNAME=m1\nFDPOLL=0\n");
         store.remove("m1").unwrap();
         assert_eq!(received(&manager), "FDSTOREREMOVE=1\nFDNAME=m1\n");
+        store.reloading().unwrap();
+        let reloading = received(&manager);
+        assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
         store.stopping().unwrap();
         assert_eq!(received(&manager), "STOPPING=1\n");
     }

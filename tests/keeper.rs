@@ -302,6 +302,21 @@ fn environment_is_the_keepers_with_its_own_additions() {
 }
 
 #[test]
+fn a_supervisor_is_told_who_was_before_it_and_how_that_ended() {
+    let keeper = Keeper::start_after("export KAVAL_PREVIOUS_END='1 exit 0'");
+    let mut first = keeper.supervisor();
+    assert_eq!(first.ask("env KAVAL_PREVIOUS_END"), "absent");
+    first.obey("store m1 x 0");
+    let first_pid = first.pid;
+    first.kill();
+    let mut second = keeper.supervisor();
+    assert_eq!(second.ask("env KAVAL_PREVIOUS_END"), format!("{first_pid} signal 9"));
+    let second_pid = second.pid;
+    second.exit(3);
+    assert_eq!(keeper.supervisor().ask("env KAVAL_PREVIOUS_END"), format!("{second_pid} exit 3"));
+}
+
+#[test]
 fn supervisor_starts_with_more_descriptors_than_its_original_limit() {
     let keeper = Keeper::start_after("ulimit -Sn 100");
     let mut first = keeper.supervisor();

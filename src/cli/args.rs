@@ -78,6 +78,9 @@ pub(super) enum Command {
     Shutdown(Shutdown),
     /// The operator's levers: log level, hibernation, heap profile
     Admin(Admin),
+    /// Note how systemd saw the supervisor end, for the next one: for ExecStopPost=
+    #[command(hide = true)]
+    NoteEnd(NoteEnd),
     /// Print shell completions
     Completions(Completions),
     /// Print the manual page, or write every page into a directory
@@ -375,6 +378,13 @@ pub(super) struct Man {
     /// Write the pages of kaval and all its commands there
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NoteEnd {
+    /// Where the supervisor keeps its state [default: ~/.local/state/kaval]
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -145,6 +145,10 @@ fn dispatch(Arguments { target, command }: Arguments) -> Result<ExitCode, Failur
             };
             daemon::run(&options).map_err(|error| Failure::new(Failure::FAILED, chain(error.as_ref())))
         }
+        Some(Command::NoteEnd(note)) => match daemon::note_end(note.state_dir) {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) => Err(Failure::new(Failure::FAILED, chain(error.as_ref()))),
+        },
         Some(Command::Completions(completions)) => manual::completions(completions.shell),
         Some(Command::Man(man)) => manual::man(man.dir.as_deref()),
         Some(command) => on_runtime(client_command(Sockets::of(explicit), command)),
@@ -178,7 +182,9 @@ async fn client_command(sockets: Sockets, command: Command) -> Result<ExitCode, 
         Command::Detach(detach) => admin::detach(&sockets, &detach).await,
         Command::Reload(reload) => admin::reload(&sockets, &reload).await,
         Command::Admin(admin) => admin::pull(&sockets, admin.lever).await,
-        Command::Serve(_) | Command::Completions(_) | Command::Man(_) => unreachable!("done without a client"),
+        Command::Serve(_) | Command::NoteEnd(_) | Command::Completions(_) | Command::Man(_) => {
+            unreachable!("done without a client")
+        }
     }
 }
 

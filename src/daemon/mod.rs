@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   keeper (unless under one, or systemd) ─► descriptors taken back ─► lock ─► lanes: journals recovered
-//!      ─► manifest ─► supervisor actor: everything adopted ─► socket ─► declared terminals made ─► READY ─► until a signal or a shutdown
+//!      ─► manifest ─► supervisor actor: everything adopted ─► socket ─► declared terminals made ─► READY ─► life: until a signal or a
+//!      shutdown ─► clients told, log on disk ─► how it ended written down ─► exit
 //! ```
 //!
 //! **Invariants.** Terminals are read again before the socket is there. One supervisor a state directory, by a lock that dies with it. It
@@ -10,9 +11,12 @@
 
 mod declared;
 mod lanes;
+mod life;
 mod lock;
 mod logging;
+mod marker;
 mod operator;
+mod previous;
 mod profile;
 mod reload;
 mod store;
@@ -20,16 +24,15 @@ mod store;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    os::fd::BorrowedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     process::ExitCode,
     rc::Rc,
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use actix::{Actor, Addr, System};
-use anyhow::Context;
+use actix::{Actor, System};
+use anyhow::{Context, bail};
 use kaval_actors::{
     TermId,
     log::{journal::DataPath, store::Store, writer::Log},
@@ -41,14 +44,15 @@ use kaval_actors::{
         manifest::Record,
     },
 };
-use tokio::{
-    net::UnixListener,
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-    time::sleep,
-};
+use tokio::sync::oneshot;
 
-use self::{operator::Levers, reload::Reloader};
+pub use self::previous::PreviousEnd;
+use self::{
+    life::{End, Signals},
+    marker::Running,
+    operator::Levers,
+    reload::Reloader,
+};
 use crate::{
     config::Config,
     fdstore::{self, FdStore},
@@ -56,9 +60,6 @@ use crate::{
     private::private_dir,
     socket::{self, Hub},
 };
-
-/// How often it is looked at whether the supervisor's actor still lives.
-const DEATH_CHECK: Duration = Duration::from_secs(1);
 
 /// What `kaval serve` is told.
 #[derive(Debug, Clone)]
@@ -93,14 +94,55 @@ pub fn run(options: &ServeOptions) -> anyhow::Result<ExitCode> {
     private_dir(&state_dir)?;
     let state_dir = fs::canonicalize(&state_dir).with_context(|| format!("state directory {state_dir:?} cannot be used"))?;
     let _lock = lock::acquire(&state_dir)?;
-    let socket = socket_path(options)?;
+    let (running, previous_end) = Running::begin(&state_dir);
+    tracing::info!(%previous_end, cause = previous_end.cause(), "starting");
     let limits = original_limits();
     limits.raise().context("cannot raise the limit on open files")?;
 
     let started = Instant::now();
-    let inherited = fdstore::take_inherited().context("cannot take back what the keeper holds")?;
-    let inventory = Inventory::sort(inherited);
-    System::new().block_on(supervise(options, config, &state_dir, socket, limits, store, inventory, started))
+    let (listener, kept) = apart(fdstore::take_inherited().context("cannot take back what the keeper holds")?);
+    let place = match listener {
+        Some(listener) => Place::Inherited(listener),
+        None => Place::Path(socket_path(options)?),
+    };
+    let inventory = Inventory::sort(kept);
+    match System::new().block_on(supervise(options, config, &state_dir, place, limits, store, inventory, started))? {
+        End::Signal(_) | End::Shutdown => {
+            running.ended_clean();
+            Ok(ExitCode::SUCCESS)
+        }
+        end @ End::Death => {
+            running.panicked();
+            bail!("{end}: a fresh process takes over")
+        }
+        end @ End::Damage => bail!("{end}: a fresh process sets it aside"),
+    }
+}
+
+/// Adds what systemd has seen of a supervisor's end to what that wrote down itself: what `ExecStopPost=` runs.
+///
+/// # Errors
+/// When no supervisor has run on the state directory, or it cannot be written to.
+pub fn note_end(state_dir: Option<PathBuf>) -> anyhow::Result<()> {
+    let state_dir = state_dir.unwrap_or_else(places::state_dir);
+    marker::note_end(&state_dir).with_context(|| format!("how the supervisor on {state_dir:?} ended cannot be noted"))
+}
+
+/// The listening socket that systemd handed over, if it did, and everything else.
+fn apart(inherited: Vec<(String, OwnedFd)>) -> (Option<OwnedFd>, Vec<(String, OwnedFd)>) {
+    let (mut listeners, kept): (Vec<_>, Vec<_>) = inherited.into_iter().partition(|(_, fd)| socket::is_listener(fd.as_fd()));
+    for (name, _) in listeners.drain(1.min(listeners.len())..) {
+        tracing::warn!(%name, "there is more than one socket to listen on: this one is not used");
+    }
+    (listeners.pop().map(|(_, fd)| fd), kept)
+}
+
+/// Where clients are listened for.
+enum Place {
+    /// At a path that is to be bound.
+    Path(PathBuf),
+    /// On a socket that a service manager has bound, and keeps.
+    Inherited(OwnedFd),
 }
 
 /// The open-file limits that children are given: the keeper's own, if it raised ours.
@@ -138,12 +180,17 @@ async fn supervise(
     options: &ServeOptions,
     config: Config,
     state_dir: &Path,
-    socket: PathBuf,
+    place: Place,
     limits: FileLimits,
     store: Option<FdStore>,
     mut inventory: Inventory,
     started: Instant,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<End> {
+    let (listener, socket) = match place {
+        Place::Path(path) => (None, path),
+        Place::Inherited(fd) => socket::inherit(fd).map(|(listener, path)| (Some(listener), path))?,
+    };
+    let is_ours = listener.is_none();
     let custody = custody(store.clone());
     for stray in &inventory.strays {
         tracing::warn!(name = %stray, "a descriptor that was kept is of no use and is dropped");
@@ -163,24 +210,29 @@ async fn supervise(
     let supervisor = Supervisor::new(parts).start();
     recovered.await.context("the supervisor did not come up")?;
 
-    let listener = socket::bind(&socket)?;
+    let listener = match listener {
+        Some(listener) => listener,
+        None => socket::bind(&socket)?,
+    };
     let reloader = Rc::new(Reloader::new(options.config.clone(), config, supervisor.clone(), log.clone()));
     reloader.begin().await?;
-    let operator = Rc::new(Levers { reloader });
+    let operator = Rc::new(Levers { reloader: reloader.clone() });
     let hub = Rc::new(Hub::new(supervisor, format!("{:016x}", rand::random::<u64>()), operator));
+    let signals = Signals::catch().context("cannot handle signals")?;
     if let Some(store) = &store {
         store.ready()?;
     }
     tracing::info!(socket = %socket.display(), adopted, took_ms = started.elapsed().as_millis() as u64, "ready");
-    let end = until_the_end(listener, &hub, &log).await?;
+    let end = life::until_the_end(signals, listener, &hub, &log, &reloader, store.as_ref()).await;
     tracing::info!(%end, "ending");
-    if let Some(store) = &store {
-        store.stopping()?;
+    life::part(end, &hub, &log).await;
+    // Left behind for who may be started next, it makes clients wait for that one.
+    let has_successor = store.is_some() && end != End::Shutdown;
+    if is_ours && !has_successor {
+        let _ = fs::remove_file(&socket);
     }
-    let _ = fs::remove_file(&socket);
-    log.drain().await;
     drop(arbiters);
-    Ok(ExitCode::SUCCESS)
+    Ok(end)
 }
 
 /// Starts the log thread, for all terminals but those that were told to stay off the disk.
@@ -188,35 +240,6 @@ fn start_log(store: Store, config: &Config, records: &BTreeMap<TermId, Record>, 
     let log = Log::start(store, config.log.settings(), records.keys().chain(unknown).copied().collect())?;
     records.values().filter(|record| !record.logged).for_each(|record| log.exclude(record.id));
     Ok(log)
-}
-
-async fn until_the_end(listener: UnixListener, hub: &Rc<Hub>, log: &Log) -> io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let serving = actix_rt::spawn(socket::serve(listener, hub.clone()));
-    let end = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        () = hub.ended.notified() => "shutdown",
-        () = death(&hub.supervisor) => return Err(io::Error::other("the supervisor's actor died: a fresh process takes over")),
-        () = damage(log) => return Err(io::Error::other("the store is damaged: a fresh process sets it aside")),
-    };
-    serving.abort();
-    Ok(end)
-}
-
-/// Resolves once the actor is dead, of a panic: nothing in this process could be asked or ended any more.
-async fn death(supervisor: &Addr<Supervisor>) {
-    while supervisor.connected() {
-        sleep(DEATH_CHECK).await;
-    }
-}
-
-/// Resolves once the store was found to be damaged for good.
-async fn damage(log: &Log) {
-    while !log.stats().condemned.load(Ordering::Relaxed) {
-        sleep(DEATH_CHECK).await;
-    }
 }
 
 /// The notify socket, as the actors see it.

@@ -88,6 +88,7 @@ impl Reloader {
         for ReloadedSetting { key, outcome } in &settings {
             tracing::info!(%key, ?outcome, "a setting has changed");
         }
+        tracing::info!("the configuration was read again");
         Ok(ReloadOk { terms, settings })
     }
 

@@ -55,6 +55,14 @@ impl Ended {
             Self::Signalled(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
         }
     }
+
+    /// For the next supervisor: `exit 3`, `signal 9`.
+    pub(super) fn in_two_words(self) -> String {
+        match self {
+            Self::Exited(code) => format!("exit {code}"),
+            Self::Signalled(signal) => format!("signal {signal}"),
+        }
+    }
 }
 
 impl fmt::Display for Ended {

@@ -25,6 +25,7 @@ use std::process::Command;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Resource, Rlimit, setrlimit};
 
+use super::backoff::Ended;
 use super::say;
 use super::store::{NAMES_VARIABLE, Name, Store};
 use super::sys::{self, Fork, SignalMask};
@@ -39,6 +40,13 @@ const FIRST: RawFd = 3;
 /// libraries, its runtime a few more. With none left it could not even start.
 const SPARE_FDS: u64 = 64;
 
+/// How the supervisor before ended, as `PID exit CODE` or `PID signal NUMBER`.
+const PREVIOUS_END_VARIABLE: &str = "KAVAL_PREVIOUS_END";
+
+/// Variables that the keeper may have been started with, and that say nothing true of a supervisor of its own.
+const STALE: [&str; 7] =
+    ["WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", NAMES_VARIABLE, PREVIOUS_END_VARIABLE];
+
 /// What a supervisor is started with.
 pub(super) struct Launch<'a> {
     /// Its argv, the program first; not empty.
@@ -51,6 +59,8 @@ pub(super) struct Launch<'a> {
     pub(super) handled: &'a [i32],
     /// What to hand over.
     pub(super) store: &'a Store<OwnedFd>,
+    /// The supervisor before it, and how that ended.
+    pub(super) previous: Option<(Pid, Ended)>,
 }
 
 impl Launch<'_> {
@@ -91,8 +101,11 @@ impl Launch<'_> {
         let own_pid = std::process::id().to_string();
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]);
-        for stale in ["WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", NAMES_VARIABLE] {
+        for stale in STALE {
             command.env_remove(stale);
+        }
+        if let Some((pid, ended)) = self.previous {
+            command.env(PREVIOUS_END_VARIABLE, format!("{pid} {}", ended.in_two_words()));
         }
         command.env("NOTIFY_SOCKET", self.notify_address);
         command.env("SYSTEMD_EXEC_PID", &own_pid);

@@ -14,7 +14,8 @@
 //! **Invariants**
 //! - While it holds a terminal it goes on, unless it is told to stop (the rules are in `backoff.rs`).
 //! - What a supervisor sent before it died counts: its queue is emptied before its death is acted on.
-//! - Only the supervisor it started is listened to; descriptors that others send are closed.
+//! - Only the supervisor it started is listened to; descriptors that others send are closed. What it was itself started with
+//!   (a socket to listen on, by `LISTEN_FDS`) every supervisor gets.
 //! - It never panics on what comes from outside; a stderr that fails does not end it, one that stalls not hold it up.
 //!
 //! Absent on purpose: an asynchronous runtime, threads, logging set-up, configuration, files. The less there is the
@@ -24,7 +25,7 @@
 //! The supervisor finds in its environment `NOTIFY_SOCKET`, `SYSTEMD_EXEC_PID`, with descriptors held `LISTEN_PID`,
 //! `LISTEN_FDS` and `LISTEN_FDNAMES`, and besides what systemd would set: `KAVAL_KEEPER`, the keeper's pid, and
 //! `KAVAL_NOFILE`, the soft limit on descriptors the keeper was started with (a number or `unlimited`), which is the
-//! one its own children should get.
+//! one its own children should get, and, unless it is the first, `KAVAL_PREVIOUS_END`, how the one before it ended.
 
 mod backoff;
 mod launch;
@@ -47,6 +48,7 @@ use rustix::process::{
 };
 use thiserror::Error;
 
+use crate::fdstore;
 use backoff::{Death, Ended, History, Situation, Verdict, decide};
 use launch::{EXIT_NOT_STARTED, Launch};
 use message::{Change, Message};
@@ -131,6 +133,8 @@ struct Keeper<'a> {
     socket: NotifySocket,
     store: Store<OwnedFd>,
     history: History,
+    /// The last supervisor that died, and how.
+    previous: Option<(Pid, Ended)>,
     /// The signal that asked for the end.
     stop: Option<i32>,
     supervisor: Supervisor,
@@ -158,13 +162,16 @@ impl Supervisor {
 
 impl<'a> Keeper<'a> {
     fn new(command: &'a [OsString]) -> Result<Self, KeeperError> {
+        // First of all: their numbers may not be taken by anything else.
+        let store = store_of_inherited();
         Ok(Self {
             command,
             limit: raise_descriptor_limit(),
             signals: Signals::new().map_err(KeeperError::Signals)?,
             socket: NotifySocket::bind().map_err(KeeperError::Socket)?,
-            store: Store::new(),
+            store,
             history: History::default(),
+            previous: None,
             stop: None,
             supervisor: Supervisor::Due { at: Instant::now() },
         })
@@ -208,6 +215,7 @@ impl<'a> Keeper<'a> {
             limit: self.limit,
             handled: self.signals.handled(),
             store: &self.store,
+            previous: self.previous,
         };
         let since = Instant::now();
         match launch.start() {
@@ -286,6 +294,7 @@ impl<'a> Keeper<'a> {
         let Supervisor::Running { pid, since, ready } = self.supervisor else {
             return None;
         };
+        self.previous = Some((pid, ended));
         let death = Death { ended, ready, lived: since.elapsed() };
         self.after(&death, format_args!("supervisor (pid {pid}) {ended}"))
     }
@@ -303,6 +312,21 @@ impl<'a> Keeper<'a> {
             }
         }
     }
+}
+
+/// What the keeper was started with itself: a socket to listen on, from a service manager that keeps nothing.
+fn store_of_inherited() -> Store<OwnedFd> {
+    let mut store = Store::new();
+    match fdstore::take_inherited() {
+        Ok(inherited) => inherited.into_iter().for_each(|(name, fd)| {
+            let name = Name::new(&name).unwrap_or_else(Name::unnamed);
+            if store.add(&name, fd).is_err() {
+                say(format_args!("there is no room for the inherited descriptor {name}"));
+            }
+        }),
+        Err(error) => say(format_args!("{error}")),
+    }
+    store
 }
 
 /// Raises the soft limit on descriptors to the hard one; returns what it was.

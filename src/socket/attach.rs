@@ -58,8 +58,8 @@ enum End {
     Told,
     /// It was closed.
     Closed,
-    /// The terminal's actor died.
-    Died,
+    /// The terminal's actor died, or the supervisor ends: either is started again.
+    Restarting,
 }
 
 /// How far a stream has come.
@@ -119,7 +119,7 @@ async fn stream(session: Rc<Session>, req: u64, terminal: Addr<Terminal>, attach
     let _open = session.hub.streams.clone();
     match forward(&session, req, &terminal, &attached, stop).await {
         Ok(End::Told) => _ = session.send(&Event::End { req }).await,
-        Ok(End::Died) => session.reply::<Empty>(req, Err(ops::ending())).await,
+        Ok(End::Restarting) => session.reply::<Empty>(req, Err(ops::ending())).await,
         Ok(End::Closed) | Err(_) => {}
     }
     let _ = terminal.send(Detach(Some(attached.client))).await;
@@ -138,10 +138,11 @@ async fn forward(
     loop {
         let next = tokio::select! {
             biased;
+            () = session.hub.closing.cancelled() => return Ok(End::Restarting),
             _ = &mut stop => return Ok(End::Closed),
             next = attached.outbox.next() => next,
         };
-        let Some((event, wants_more)) = next else { return Ok(End::Died) };
+        let Some((event, wants_more)) = next else { return Ok(End::Restarting) };
         let last = event.is_last();
         match (event, place) {
             (TermEvent::Lagged { from, to }, Place::Begun) => {

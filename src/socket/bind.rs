@@ -1,14 +1,18 @@
-//! Binding the socket: a stale one is replaced and a live one never.
+//! The socket: bound, a stale one being replaced and a live one never; or taken over from a service manager that listens for us.
 
 use std::{
     fs, io,
-    os::unix::{
-        fs::{FileTypeExt, PermissionsExt},
-        net::UnixStream as StdUnixStream,
+    os::{
+        fd::{BorrowedFd, OwnedFd},
+        unix::{
+            fs::{FileTypeExt, PermissionsExt},
+            net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
+        },
     },
     path::{Path, PathBuf},
 };
 
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use tokio::net::UnixListener;
 
 /// Longest path of a Unix socket, without the final NUL (unix(7)).
@@ -35,6 +39,9 @@ pub enum BindError {
         /// The path.
         path: PathBuf,
     },
+    /// What a service manager handed over cannot be listened on.
+    #[error("the socket that was handed over cannot be used: it needs a path (ListenStream=/…)")]
+    Inherited(#[source] Option<io::Error>),
     /// The system refused.
     #[error("{path:?} cannot be {what}")]
     Io {
@@ -68,4 +75,24 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
     let listener = UnixListener::bind(path).map_err(io("bound"))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(io("protected"))?;
     Ok(listener)
+}
+
+/// Whether an inherited descriptor is a Unix stream socket that somebody listens on.
+pub fn is_listener(fd: BorrowedFd<'_>) -> bool {
+    sockopt::socket_acceptconn(fd) == Ok(true)
+        && sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
+        && sockopt::socket_type(fd) == Ok(SocketType::STREAM)
+}
+
+/// Goes on listening on a socket that a service manager has bound; where that is.
+///
+/// # Errors
+/// [`BindError::Inherited`].
+pub fn inherit(fd: OwnedFd) -> Result<(UnixListener, PathBuf), BindError> {
+    let bad = |source| BindError::Inherited(Some(source));
+    let listener = StdUnixListener::from(fd);
+    let address = listener.local_addr().map_err(bad)?;
+    let path = address.as_pathname().ok_or(BindError::Inherited(None))?.to_owned();
+    listener.set_nonblocking(true).map_err(bad)?;
+    Ok((UnixListener::from_std(listener).map_err(bad)?, path))
 }

@@ -23,7 +23,10 @@ use tokio::{
     sync::{Mutex, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_util::codec::{Decoder, FramedRead, LengthDelimitedCodec, LengthDelimitedCodecError};
+use tokio_util::{
+    codec::{Decoder, FramedRead, LengthDelimitedCodec, LengthDelimitedCodecError},
+    sync::CancellationToken,
+};
 
 use super::{Hub, attach::Attachment, ops};
 use crate::wire::{self, Code, FRAME_BYTES_MAX, Hello, HelloOk, OPS, Refusal, Reply, ReplyBody, Request, WireError};
@@ -136,10 +139,22 @@ pub(super) async fn serve(stream: UnixStream, hub: &Rc<Hub>, admitted: bool) {
     if let Err(refusal) = converse(&session, &mut frames).await {
         session.refuse(refusal).await;
     }
+    if session.hub.closing.is_cancelled() {
+        part(&session).await;
+    }
     let attachments = std::mem::take(&mut *session.attachments.borrow_mut());
     for attachment in attachments.into_values() {
         attachment.end().await;
     }
+}
+
+/// Waits until every stream and every request has been told that the supervisor is being restarted.
+async fn part(session: &Session) {
+    let attachments = std::mem::take(&mut *session.attachments.borrow_mut());
+    for attachment in attachments.into_values() {
+        attachment.close().await;
+    }
+    let _ = session.pending.acquire_many(PENDING_MAX as u32).await;
 }
 
 type Frames = FramedRead<OwnedReadHalf, Begun>;
@@ -174,13 +189,19 @@ impl Decoder for Begun {
 
 /// Reads requests until the client goes; an error is the client's, and the last thing it is told.
 async fn converse(session: &Rc<Session>, frames: &mut Frames) -> Result<(), WireError> {
-    let Ok(first) = timeout(DAWDLE_MAX, frames.next()).await else {
+    let first = tokio::select! {
+        first = timeout(DAWDLE_MAX, frames.next()) => first,
+        () = session.hub.closing.cancelled() => return Err(ops::ending()),
+    };
+    let Ok(first) = first else {
         return Err(WireError::new(Code::Timeout, format!("no hello within {} s", DAWDLE_MAX.as_secs())));
     };
     let Some(first) = first.transpose().map_err(unreadable)? else { return Ok(()) };
     greet(session, &first).await?;
-    while let Some(frame) = next_frame(frames).await? {
+    let closing = &session.hub.closing;
+    while let Some(frame) = next_request(frames, closing).await? {
         match parse(&frame) {
+            Ok(Request { req, .. }) if closing.is_cancelled() => session.reply::<()>(req, Err(ops::ending())).await,
             Ok(request) => ops::perform(session, request).await,
             Err((Some(req), error)) => session.reply::<()>(req, Err(error)).await,
             Err((None, error)) => return Err(error),
@@ -205,6 +226,15 @@ async fn greet(session: &Session, frame: &[u8]) -> Result<(), WireError> {
     let server = concat!("kaval/", env!("CARGO_PKG_VERSION")).to_owned();
     let answer = HelloOk { kaval: wire::VERSION, server, boot: session.hub.boot.clone() };
     session.send(&answer).await.map_err(|error| WireError::new(Code::Internal, error.to_string()))
+}
+
+/// The next request; once the supervisor is to be restarted only what is there already.
+async fn next_request(frames: &mut Frames, closing: &CancellationToken) -> Result<Option<bytes::BytesMut>, WireError> {
+    tokio::select! {
+        biased;
+        frame = next_frame(frames) => frame,
+        () = closing.cancelled() => Ok(None),
+    }
 }
 
 /// The next frame. An idle client may take for ever; one that has begun a frame has [`DAWDLE_MAX`] from then on.

@@ -128,6 +128,9 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     async fn page(&self, start: PageStart, to: u64) -> Answer<Page> {
+        if self.session.hub.closing.is_cancelled() {
+            return Err(ops::ending());
+        }
         page(&self.terminal, start, to, PAGE_BYTES).await
     }
 

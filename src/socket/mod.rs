@@ -8,7 +8,8 @@
 //! ```
 //!
 //! **Invariants.** Only the same user, or root, is served. The number of connections, of requests under way on each and of bytes waiting for
-//! each is bounded; a client that sends rubbish, dawdles or never reads costs that, and nobody else notices.
+//! each is bounded; a client that sends rubbish, dawdles or never reads costs that, and nobody else notices. When the supervisor ends to be
+//! started again, every request that came has its answer, if only `restarting`, and every stream ends with that.
 
 mod admin;
 mod attach;
@@ -26,10 +27,11 @@ use kaval_actors::supervisor::Supervisor;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Notify, Semaphore},
-    time::sleep,
+    time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
-pub use self::bind::{BindError, bind};
+pub use self::bind::{BindError, bind, inherit, is_listener};
 use crate::wire::{ReloadOk, WireError};
 
 /// Most connections at once.
@@ -66,6 +68,10 @@ pub struct Hub {
     /// Told when a client asked for the end of everything, once everything has ended.
     pub ended: Notify,
     connections: Cell<usize>,
+    /// Told whenever a connection has ended.
+    left: Notify,
+    /// The supervisor is about to be restarted.
+    closing: CancellationToken,
     /// Held by every stream of a terminal's events.
     streams: Rc<()>,
     /// Held by every rendering of history, for a turn.
@@ -81,9 +87,24 @@ impl Hub {
             operator,
             ended: Notify::new(),
             connections: Cell::new(0),
+            left: Notify::new(),
+            closing: CancellationToken::new(),
             streams: Rc::default(),
             renderers: Semaphore::new(history::RENDERERS_MAX),
         }
+    }
+
+    /// Tells every client that the supervisor is being restarted, in answer to what it has asked and on its streams, and hangs up. Returns
+    /// once all are gone, or after `limit`; how many are left.
+    pub async fn close(&self, limit: Duration) -> usize {
+        self.closing.cancel();
+        let gone = async {
+            while self.connections.get() > 0 {
+                self.left.notified().await;
+            }
+        };
+        let _ = timeout(limit, gone).await;
+        self.connections.get()
     }
 }
 
@@ -98,6 +119,7 @@ pub async fn serve(listener: UnixListener, hub: Rc<Hub>) {
                     hub.connections.set(before + 1);
                     connection::serve(stream, &hub, before < CONNECTIONS_MAX).await;
                     hub.connections.set(hub.connections.get() - 1);
+                    hub.left.notify_one();
                 });
             }
             Ok(_) => tracing::warn!("a connection by another user was refused"),

@@ -36,6 +36,8 @@ const START_RETRY: Duration = Duration::from_millis(10);
 /// How long the streams may take to tell that everything has ended.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 const FAREWELL_RETRY: Duration = Duration::from_millis(5);
+/// How long what was asked before a restart began may take: most takes a few milliseconds, but a child need never read its input.
+const ANSWER_GRACE: Duration = Duration::from_millis(500);
 
 pub(super) type Answer<T> = Result<T, WireError>;
 
@@ -65,7 +67,7 @@ pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request)
         }
         Op::Input { term, client, seq, data } => {
             let delivered = input(session, &term, client, seq, data).await;
-            spawn(session, async move |session: &Session| {
+            spawn(session, req, async move |session: &Session| {
                 let answer = match delivered {
                     Ok(delivered) => {
                         delivered.await.unwrap_or(Err(InputError::Ended)).map_err(input_error(&term)).map(|()| Empty {})
@@ -80,18 +82,27 @@ pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request)
             let answer = resize(session, &term, size).await;
             session.reply(req, answer).await;
         }
-        other => spawn(session, async move |session: &Session| independent(session, req, other).await).await,
+        other => spawn(session, req, async move |session: &Session| independent(session, req, other).await).await,
     }
 }
 
-/// Runs `work` beside the connection's reading, once there is a place for it.
-async fn spawn<F: AsyncFnOnce(&Session) + 'static>(session: &Rc<Session>, work: F) {
+/// Runs `work`, which answers `req`, beside the connection's reading, once there is a place for it.
+async fn spawn<F: AsyncFnOnce(&Session) + 'static>(session: &Rc<Session>, req: u64, work: F) {
     let Ok(place) = session.pending.clone().acquire_owned().await else { return };
     let session = session.clone();
     actix_rt::spawn(async move {
-        work(&session).await;
+        tokio::select! {
+            () = work(&session) => {}
+            () = overdue(&session) => session.reply::<Empty>(req, Err(ending())).await,
+        }
         drop(place);
     });
+}
+
+/// Resolves when the supervisor is being restarted and can no longer wait for what it was asked.
+async fn overdue(session: &Session) {
+    session.hub.closing.cancelled().await;
+    sleep(ANSWER_GRACE).await;
 }
 
 async fn independent(session: &Session, req: u64, op: Op) {
@@ -351,7 +362,10 @@ pub(super) async fn find(session: &Session, term: &TermRef) -> Answer<(Record, A
         }
     };
     let late = |_| WireError::new(Code::Internal, "the terminal is not ready: try again".to_owned());
-    timeout(START_MAX, look).await.map_err(late)?
+    tokio::select! {
+        found = timeout(START_MAX, look) => found.map_err(late)?,
+        () = session.hub.closing.cancelled() => Err(ending()),
+    }
 }
 
 pub(super) fn gone(_: MailboxError) -> WireError {

@@ -48,7 +48,7 @@ pub fn spin_until(what: &str, mut happened: impl FnMut() -> bool) {
 pub struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
 
 impl Log {
-    fn follow(self, stderr: impl std::io::Read + Send + 'static) {
+    pub fn follow(self, stderr: impl std::io::Read + Send + 'static) {
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 self.0.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
@@ -126,6 +126,27 @@ impl Instance {
     /// Its directory.
     pub fn dir(&self) -> &Path {
         self.dir.as_ref().unwrap().path()
+    }
+
+    /// Starts it again after its end, in the same directory.
+    pub fn start_again(&mut self) {
+        let ready = self.log.count(" ready ");
+        let mut command = command_in(self.dir());
+        command.arg("serve").stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
+        self.daemon = command.spawn().unwrap();
+        self.log.clone().follow(self.daemon.stderr.take().unwrap());
+        self.log.await_count(" ready ", ready + 1);
+    }
+
+    /// Waits for its end; the exit code, if there is one.
+    pub fn await_end(&mut self) -> Option<i32> {
+        self.daemon.wait().unwrap().code()
+    }
+
+    /// Has it end, terminals included; the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        kill_process(self.keeper_pid(), Signal::TERM).unwrap();
+        self.await_end()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

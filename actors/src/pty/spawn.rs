@@ -60,6 +60,8 @@ impl SpawnError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NoCommand { .. } => "command not found",
+            Self::IsDirectory { .. } => "command is a directory",
+            Self::NotExecutable { .. } => "command is not executable",
             Self::NoDirectory { .. } => "no such directory",
             Self::NoPty { .. } => "no pty",
             Self::NoChild { .. } => "no child",

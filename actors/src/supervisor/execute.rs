@@ -342,6 +342,7 @@ mod tests {
             ending: false,
             offset: 0,
             logged: true,
+            declared: None,
         }
     }
 

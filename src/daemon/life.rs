@@ -1,0 +1,155 @@
+//! From readiness to the end: clients are served, signals obeyed, and everybody is told before it is over.
+//!
+//! ```text
+//!   SIGHUP ─► RELOADING ─► configuration read again ─► READY
+//!   SIGTERM, SIGINT ─► STOPPING ─► no new connections ─► requests answered, streams told `restarting` ─► log on disk
+//!                      ─► exit 0, terminals kept
+//!   kaval shutdown ─► every terminal has ended ─► STOPPING ─► log on disk ─► exit 0
+//!   the supervisor's actor died, the store is damaged ─► exit 1: a fresh process takes over
+//! ```
+//!
+//! **Invariants.** The end takes no longer than its limits allow, whatever clients do. A further signal during it changes nothing: under a
+//! keeper in a terminal, Ctrl-C arrives twice.
+
+use std::{
+    fmt, io,
+    rc::Rc,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use actix::Addr;
+use kaval_actors::{log::writer::Log, supervisor::Supervisor};
+use tokio::{
+    net::UnixListener,
+    signal::unix::{Signal, SignalKind, signal},
+    time::{sleep, timeout},
+};
+
+use super::reload::Reloader;
+use crate::{
+    fdstore::{FdStore, FdStoreError},
+    socket::{self, Hub},
+};
+
+/// How often it is looked at whether the supervisor's actor still lives, and whether the store is whole.
+const DEATH_CHECK: Duration = Duration::from_secs(1);
+/// How long clients may take to hear that the supervisor is being restarted: more than the grace that requests have.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
+/// How long a disk may take to write what is in memory. What it does not take stays in the journals, which outlive this process.
+const LOG_MAX: Duration = Duration::from_secs(10);
+
+/// Why it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// This signal came: whoever started the supervisor may start the next, which finds the terminals.
+    Signal(&'static str),
+    /// A client asked for the end of everything, and everything has ended.
+    Shutdown,
+    /// The supervisor's actor died of a panic: nothing in this process can be asked or ended any more.
+    Death,
+    /// The store was found to be damaged for good.
+    Damage,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(name) => f.write_str(name),
+            Self::Shutdown => f.write_str("shutdown"),
+            Self::Death => f.write_str("the supervisor's actor died"),
+            Self::Damage => f.write_str("the store is damaged"),
+        }
+    }
+}
+
+/// The signals that are obeyed.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Handles them from now on. To be done before readiness is told: what is told to reload right then must not die of it.
+    ///
+    /// # Errors
+    /// When they cannot be handled.
+    pub(super) fn catch() -> io::Result<Self> {
+        let kinds = (SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup());
+        Ok(Self { terminate: signal(kinds.0)?, interrupt: signal(kinds.1)?, hangup: signal(kinds.2)? })
+    }
+}
+
+/// Serves clients and reloads until the end.
+pub(super) async fn until_the_end(
+    mut signals: Signals,
+    listener: UnixListener,
+    hub: &Rc<Hub>,
+    log: &Log,
+    reloader: &Reloader,
+    store: Option<&FdStore>,
+) -> End {
+    let serving = actix_rt::spawn(socket::serve(listener, hub.clone()));
+    let end = loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => break End::Signal("SIGTERM"),
+            _ = signals.interrupt.recv() => break End::Signal("SIGINT"),
+            _ = signals.hangup.recv() => reload(reloader, store).await,
+            () = hub.ended.notified() => break End::Shutdown,
+            () = death(&hub.supervisor) => break End::Death,
+            () = damage(log) => break End::Damage,
+        }
+    };
+    tell(store, FdStore::stopping);
+    serving.abort();
+    // The listener is gone with its task: who is told to reconnect does not reach this process again.
+    let _ = serving.await;
+    end
+}
+
+/// Ends what clients have open, and has the log written down.
+pub(super) async fn part(end: End, hub: &Hub, log: &Log) {
+    let started = Instant::now();
+    match end {
+        End::Signal(_) => {
+            let left = hub.close(FAREWELL_MAX).await;
+            tracing::info!(left, took_ms = started.elapsed().as_millis() as u64, "clients were told");
+        }
+        End::Shutdown => {}
+        End::Death | End::Damage => return,
+    }
+    match timeout(LOG_MAX, log.drain()).await {
+        Ok(()) => tracing::info!(took_ms = started.elapsed().as_millis() as u64, "the log is on disk"),
+        Err(_) => tracing::warn!("the log is not on disk yet: the next supervisor goes on with it"),
+    }
+}
+
+async fn reload(reloader: &Reloader, store: Option<&FdStore>) {
+    tell(store, FdStore::reloading);
+    // What became of it, it says in the log itself.
+    let _ = reloader.reload().await;
+    tell(store, FdStore::ready);
+}
+
+/// Says something to the service manager; one that does not hear is no reason to stop.
+fn tell(store: Option<&FdStore>, what: impl Fn(&FdStore) -> Result<(), FdStoreError>) {
+    if let Some(Err(error)) = store.map(what) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the service manager was not told");
+    }
+}
+
+/// Resolves once the store was found to be damaged.
+async fn damage(log: &Log) {
+    while !log.stats().condemned.load(Ordering::Relaxed) {
+        sleep(DEATH_CHECK).await;
+    }
+}
+
+/// Resolves once the actor is dead.
+async fn death(supervisor: &Addr<Supervisor>) {
+    while supervisor.connected() {
+        sleep(DEATH_CHECK).await;
+    }
+}
