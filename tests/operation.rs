@@ -220,6 +220,7 @@ fn sigterm_or_sigint_to_the_keeper_ends_both_and_hangs_terminals_up() {
         instance.start_again();
         assert_eq!((previous_end(&instance).as_str(), state(&instance, &name).as_str()), ("clean", "lost"));
     }
+    assert_eq!(instance.log.count("the log is on disk"), 2);
 }
 
 #[test]
