@@ -237,9 +237,8 @@ async fn supervise(
 
 /// Starts the log thread, for all terminals but those that were told to stay off the disk.
 fn start_log(store: Store, config: &Config, records: &BTreeMap<TermId, Record>, unknown: &BTreeSet<TermId>) -> io::Result<Log> {
-    let log = Log::start(store, config.log.settings(), records.keys().chain(unknown).copied().collect())?;
-    records.values().filter(|record| !record.logged).for_each(|record| log.exclude(record.id));
-    Ok(log)
+    let logged = records.values().filter(|record| record.logged).map(|record| &record.id);
+    Log::start(store, config.log.settings(), logged.chain(unknown).copied().collect())
 }
 
 /// The notify socket, as the actors see it.

@@ -48,6 +48,10 @@ fn duplicate(fds: &JournalFds) -> JournalFds {
     JournalFds { file: dup(&fds.file), reader: dup(&fds.reader), writer: dup(&fds.writer) }
 }
 
+fn everyone() -> BTreeSet<TermId> {
+    (0..TERMS).map(TermId).collect()
+}
+
 fn writer(store: &Store, limits: Limits) -> Writer {
     let (_, queue) = mpsc::channel();
     let bell = Arc::new(Bell::new(thread::current()));
@@ -62,6 +66,7 @@ impl World {
         let fds = JournalFds::create().unwrap();
         let (mut journal, _) = Journal::open(duplicate(&fds), BYTES_MIN, DataPath::Splice).unwrap();
         let mut writer = writer(&store, UNLIMITED);
+        writer.take_stock_or_fail(everyone());
         writer.lanes.push(journal.follow(Arc::new(Bell::new(thread::current()))).unwrap());
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
         let sources = (0..TERMS).map(|id| (TermId(id), pipe())).collect();
@@ -107,7 +112,7 @@ impl World {
         let (journal, _) = Journal::open(duplicate(&self.fds), BYTES_MIN, DataPath::Splice).unwrap();
         self.journal = journal;
         self.writer = writer(&self.store, limits);
-        self.writer.take_stock(&(0..TERMS).map(TermId).collect::<BTreeSet<_>>()).unwrap();
+        self.writer.take_stock_or_fail(everyone());
         self.writer.lanes.push(self.journal.follow(Arc::new(Bell::new(thread::current()))).unwrap());
     }
 
@@ -300,4 +305,20 @@ fn the_disk_that_is_used_stays_under_the_limit_whatever_is_put_out() {
         assert!(missing > 0 && kept > 1 << 20, "{kept} bytes of terminal {id} are kept");
     }
     eprintln!("{highest} bytes on disk at most");
+}
+
+#[test]
+fn output_that_still_waits_when_its_terminal_is_forgotten_makes_no_log_again() {
+    let mut world = World::new();
+    for id in [TermId(0), TermId(1)] {
+        world.output(id, b"some output");
+    }
+    world.writer.pass_or_fail();
+    for id in [TermId(0), TermId(1)] {
+        world.output(id, b", and more that nobody has read yet");
+    }
+    world.writer.forget(TermId(0));
+    world.writer.pass_or_fail();
+    assert_eq!(world.store.tree_names().unwrap().iter().filter(|name| name.starts_with("log/")).count(), 1);
+    assert_eq!(world.check(TermId(1), 0, 100), 0);
 }

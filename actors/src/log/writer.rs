@@ -123,7 +123,7 @@ impl Stats {
 
 pub(super) enum Command {
     Follow(Follower),
-    Exclude(TermId),
+    Admit(TermId),
     Forget(TermId),
     Limit(Limits),
     Drain(oneshot::Sender<()>),
@@ -140,7 +140,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts the thread, and returns when it knows what is there. Logs of terminals that are not `known` are deleted: they were forgotten by a supervisor that was killed over it.
+    /// Starts the thread, and returns when it knows what is there. Terminals that are `known` are logged; logs of others
+    /// are deleted: they were forgotten by a supervisor that was killed over it.
     ///
     /// # Errors
     /// When no thread can be had.
@@ -153,7 +154,7 @@ impl Log {
         let thread = thread::Builder::new().name("kaval-log".into()).spawn(move || {
             let Ok(bell) = bell.recv() else { return };
             let mut writer = Writer::new(store, settings, queue, bell, thread_stats);
-            writer.take_stock_or_fail(&known);
+            writer.take_stock_or_fail(known);
             let _ = stocked.send(());
             writer.run();
         })?;
@@ -173,9 +174,9 @@ impl Log {
         self.tell(Command::Follow(follower));
     }
 
-    /// Keeps a terminal's output off the disk; to be told before its first byte.
-    pub fn exclude(&self, id: TermId) {
-        self.tell(Command::Exclude(id));
+    /// Has a new terminal logged; to be told before its first byte. What it is not told of stays off the disk.
+    pub fn admit(&self, id: TermId) {
+        self.tell(Command::Admit(id));
     }
 
     /// Deletes a terminal's log.
@@ -263,7 +264,8 @@ pub(super) struct Writer {
     stats: Arc<Stats>,
     pub(super) lanes: Vec<Follower>,
     logs: HashMap<TermId, TermLog>,
-    excluded: BTreeSet<TermId>,
+    /// Whose output is logged. Journals hold more: that of terminals that are not, or that are forgotten.
+    admitted: BTreeSet<TermId>,
     draining: Vec<oneshot::Sender<()>>,
     pub(super) fault: Option<Fault>,
     last_pass: Instant,
@@ -289,7 +291,7 @@ impl Writer {
             stats,
             lanes: Vec::new(),
             logs: HashMap::new(),
-            excluded: BTreeSet::new(),
+            admitted: BTreeSet::new(),
             draining: Vec::new(),
             fault: None,
             last_pass: now,
@@ -299,8 +301,9 @@ impl Writer {
         }
     }
 
-    fn take_stock_or_fail(&mut self, known: &BTreeSet<TermId>) {
-        if let Err(error) = self.take_stock(known) {
+    pub(super) fn take_stock_or_fail(&mut self, known: BTreeSet<TermId>) {
+        self.admitted = known;
+        if let Err(error) = self.take_stock() {
             self.fail(&error.into());
         }
     }
@@ -321,7 +324,7 @@ impl Writer {
         loop {
             match self.queue.try_recv() {
                 Ok(Command::Follow(follower)) => self.lanes.push(follower),
-                Ok(Command::Exclude(id)) => _ = self.excluded.insert(id),
+                Ok(Command::Admit(id)) => _ = self.admitted.insert(id),
                 Ok(Command::Forget(id)) => self.forget(id),
                 Ok(Command::Limit(limits)) => self.settings.limits = limits,
                 Ok(Command::Drain(reply)) => self.draining.push(reply),
@@ -349,7 +352,7 @@ impl Writer {
     }
 
     pub(super) fn forget(&mut self, id: TermId) {
-        self.excluded.remove(&id);
+        self.admitted.remove(&id);
         self.logs.remove(&id);
         self.stats.logs().remove(&id);
         if let Err(error) = self.store.drop_tree(&tree::name(id)) {
@@ -358,10 +361,10 @@ impl Writer {
     }
 
     /// Finds out what logs there are, and deletes those of nobody.
-    pub(super) fn take_stock(&mut self, known: &BTreeSet<TermId>) -> Result<(), StoreError> {
+    fn take_stock(&mut self) -> Result<(), StoreError> {
         for name in self.store.tree_names()? {
             match tree::owner(&name) {
-                Some(id) if known.contains(&id) => {
+                Some(id) if self.admitted.contains(&id) => {
                     let log = TermLog::open(&self.store, id)?;
                     self.note(id, &log);
                 }
@@ -406,6 +409,7 @@ impl Writer {
         self.lanes.iter_mut().for_each(Follower::rewind);
         if fault.kind == FaultKind::Store {
             self.store.reopen()?;
+            self.take_stock()?;
         }
         Ok(())
     }
@@ -507,7 +511,7 @@ impl Writer {
     }
 
     fn take(&mut self, lane: usize, entry: &Entry, touched: &mut BTreeSet<TermId>) -> Result<(), StoreError> {
-        if self.excluded.contains(&entry.term) {
+        if !self.admitted.contains(&entry.term) {
             return Ok(());
         }
         let journal = self.lanes[lane].journal_id();

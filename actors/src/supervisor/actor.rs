@@ -505,8 +505,8 @@ impl Handler<Create> for Supervisor {
                 Err(error) => return Box::pin(async { Err(error) }),
             };
             let id = record.id;
-            if !record.logged {
-                self.log.exclude(id);
+            if record.logged {
+                self.log.admit(id);
             }
             self.records.insert(id, record);
             self.entries.insert(id, Entry { creators: vec![reply], ..Entry::default() });
