@@ -1,0 +1,217 @@
+//! The actor: takes in what it is told, numbers what happened, and answers.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
+use tokio::sync::watch;
+
+use super::{
+    Announce, EndEvents, Event, Figures, FollowEvents, Followed, Forget, Happening, Ledger, List, LogFigures, PerTerm, Pulse,
+    ReadEvents, Ready, Report, TakeFigures,
+    feed::Feed,
+    roll::{Roll, Told},
+};
+use crate::log::writer::Stats;
+
+/// How long until numbers that could not be reserved are asked for again.
+const RESERVE_RETRY: Duration = Duration::from_secs(5);
+/// Messages that may wait: `send` waits for a place, and those who tell do not.
+const MAILBOX_MAX: usize = 1024;
+
+/// What a registry is made of.
+pub struct RegistryParts {
+    /// Where numbers come from.
+    pub ledger: Ledger,
+    /// The first that were reserved.
+    pub numbers: Range<u64>,
+    /// How the supervisor before this one ended, in a few words.
+    pub previous_end: String,
+    /// Whether there was one.
+    pub is_restart: bool,
+    /// How often supervisors ended how.
+    pub restarts: BTreeMap<String, u64>,
+    /// The arbiters' pulses, the main one's first.
+    pub pulses: Vec<Arc<Pulse>>,
+    /// What the log does.
+    pub log: Arc<Stats>,
+    /// Which terminals have series of their own.
+    pub per_term: PerTerm,
+    /// Whether those have their names among them.
+    pub term_info: bool,
+}
+
+/// See [the module](super).
+pub struct Registry {
+    parts: RegistryParts,
+    roll: Roll,
+    feed: Feed,
+    /// Told of every event; `None` once events have ended.
+    news: Option<watch::Sender<u64>>,
+    reserving: bool,
+    recovery: Option<Duration>,
+}
+
+impl Registry {
+    /// One that knows of no terminal yet.
+    pub fn new(parts: RegistryParts) -> Self {
+        let feed = Feed::new(parts.numbers.clone());
+        let news = Some(watch::Sender::new(feed.next()));
+        Self { parts, roll: Roll::default(), feed, news, reserving: false, recovery: None }
+    }
+
+    fn tell(&mut self, told: impl IntoIterator<Item = Told>, ctx: &mut Context<Self>) {
+        for (id, name, what) in told {
+            self.feed.push(Event { seq: 0, time_ms: now_ms(), term: Some((id, name)), what });
+        }
+        self.publish(ctx);
+    }
+
+    /// Wakes those who follow, and sees to it that there are numbers for what comes.
+    fn publish(&mut self, ctx: &mut Context<Self>) {
+        let next = self.feed.next();
+        if let Some(news) = &self.news {
+            news.send_if_modified(|last| std::mem::replace(last, next) != next);
+        }
+        if self.feed.left() < Ledger::LOW && !self.reserving {
+            self.reserve(ctx);
+        }
+    }
+
+    fn reserve(&mut self, ctx: &mut Context<Self>) {
+        self.reserving = true;
+        let ledger = self.parts.ledger.clone();
+        let reserved = actix_rt::task::spawn_blocking(move || ledger.reserve());
+        ctx.spawn(reserved.into_actor(self).map(|reserved, registry, ctx| match reserved {
+            Ok(Ok(numbers)) => {
+                registry.reserving = false;
+                registry.feed.grant(numbers);
+                registry.publish(ctx);
+            }
+            Ok(Err(error)) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "events wait for their numbers");
+                ctx.run_later(RESERVE_RETRY, |registry, ctx| registry.reserve(ctx));
+            }
+            Err(_) => registry.reserving = false,
+        }));
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+impl Actor for Registry {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX_MAX);
+        if self.parts.is_restart {
+            let what = Happening::SupervisorRestarted { cause: self.parts.previous_end.clone() };
+            self.feed.push(Event { seq: 0, time_ms: now_ms(), term: None, what });
+            self.publish(ctx);
+        }
+    }
+}
+
+impl Handler<Announce> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, announce: Announce, ctx: &mut Self::Context) {
+        let told = self.roll.announce(announce);
+        self.tell(told, ctx);
+    }
+}
+
+impl Handler<Forget> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Forget(id): Forget, ctx: &mut Self::Context) {
+        let told = self.roll.forget(id);
+        self.tell(told, ctx);
+    }
+}
+
+impl Handler<Report> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, report: Report, ctx: &mut Self::Context) {
+        let told = self.roll.report(report);
+        self.tell(told, ctx);
+    }
+}
+
+impl Handler<Ready> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Ready(took): Ready, _: &mut Self::Context) {
+        self.recovery = Some(took);
+    }
+}
+
+impl Handler<List> for Registry {
+    type Result = MessageResult<List>;
+
+    fn handle(&mut self, List { after, bytes_max }: List, _: &mut Self::Context) -> Self::Result {
+        let mut page = self.roll.page(after, bytes_max);
+        let bytes = self.parts.log.log_bytes();
+        for listing in &mut page.listings {
+            listing.log_bytes = bytes.get(&listing.card.id).copied().unwrap_or(0);
+        }
+        MessageResult(page)
+    }
+}
+
+impl Handler<TakeFigures> for Registry {
+    type Result = MessageResult<TakeFigures>;
+
+    fn handle(&mut self, TakeFigures { terms }: TakeFigures, _: &mut Self::Context) -> Self::Result {
+        let per_term = if terms { self.parts.per_term } else { PerTerm::Off };
+        let bytes = if terms { self.parts.log.log_bytes() } else { BTreeMap::new() };
+        let mut terms = self.roll.figures(per_term);
+        for term in &mut terms {
+            term.log_bytes = bytes.get(&term.id).copied().unwrap_or(0);
+        }
+        MessageResult(Figures {
+            counts: self.roll.counts(),
+            totals: self.roll.totals(),
+            names: self.parts.term_info,
+            previous_end: self.parts.previous_end.clone(),
+            restarts: self.parts.restarts.clone(),
+            recovery: self.recovery,
+            lanes: self.parts.pulses.iter().map(|pulse| pulse.figures()).collect(),
+            log: LogFigures::of(&self.parts.log),
+            terms,
+        })
+    }
+}
+
+impl Handler<FollowEvents> for Registry {
+    type Result = MessageResult<FollowEvents>;
+
+    fn handle(&mut self, _: FollowEvents, _: &mut Self::Context) -> Self::Result {
+        let next = self.feed.next();
+        let news = self.news.as_ref().map_or_else(|| watch::channel(next).1, watch::Sender::subscribe);
+        MessageResult(Followed { next, news })
+    }
+}
+
+impl Handler<ReadEvents> for Registry {
+    type Result = MessageResult<ReadEvents>;
+
+    fn handle(&mut self, ReadEvents { from, term, max }: ReadEvents, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.feed.read(from, term, max))
+    }
+}
+
+impl Handler<EndEvents> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: EndEvents, _: &mut Self::Context) {
+        self.news = None;
+    }
+}

@@ -1,0 +1,278 @@
+//! What the registry is told, by the supervisor, by terminals and by the daemon, and what it is asked.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use actix::Message;
+use tokio::sync::watch;
+
+use super::gauges::Figures;
+use crate::{Name, Size, TermId, pty::Exit};
+
+/// What the supervisor knows of a terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Card {
+    /// Its id.
+    pub id: TermId,
+    /// Its name.
+    pub name: Name,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Where it started.
+    pub cwd: PathBuf,
+    /// When it was created, milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// Its size when created.
+    pub size: Size,
+    /// Where its output stood when that was last recorded.
+    pub offset: u64,
+    /// Where it stands.
+    pub standing: Standing,
+    /// Its child's process id, while there is one.
+    pub pid: Option<u32>,
+}
+
+/// Where a terminal stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its child runs.
+    Live,
+    /// Its child has ended.
+    Exited(Exit),
+    /// Its PTY is gone.
+    Lost,
+}
+
+/// From the supervisor: a terminal is new, or has changed. Sent before anybody is answered who asked for it.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Announce {
+    /// The terminal as it now is.
+    pub card: Card,
+    /// What happened to it.
+    pub news: News,
+}
+
+/// What the supervisor may have to say of a terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// It was created.
+    Created,
+    /// Its child outlived the supervisor before this one.
+    Adopted,
+    /// It had ended already when the supervisor started.
+    Recalled,
+    /// Its child has ended.
+    Exited(Exit),
+    /// Its PTY is gone.
+    Lost,
+    /// It had another name.
+    Renamed {
+        /// That name.
+        from: Name,
+    },
+}
+
+/// From the supervisor: a terminal was removed. Unknown ones are passed over.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Forget(pub TermId);
+
+/// From a terminal: how it stands. Sent at once when a client changed something, else at most once a second.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Report {
+    /// Its id.
+    pub id: TermId,
+    /// Its size.
+    pub size: Size,
+    /// The title its programs set; empty if none.
+    pub title: String,
+    /// Where its output stands.
+    pub offset: u64,
+    /// How many watch.
+    pub clients: usize,
+    /// Its screen is dropped until something needs it.
+    pub hibernated: bool,
+    /// When output last came, milliseconds since the Unix epoch; `None` before any did since the supervisor started.
+    pub last_output_ms: Option<u64>,
+    /// Estimated bytes of memory.
+    pub memory: MemoryParts,
+    /// What was counted since the report before.
+    pub since: Tally,
+    /// What happened since the report before.
+    pub news: Vec<TermNews>,
+}
+
+/// Estimated bytes of memory that a terminal takes in the supervisor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryParts {
+    /// Its screen.
+    pub mirror: u64,
+    /// Input that waits for the child.
+    pub pending: u64,
+    /// Its clients' queues.
+    pub clients: u64,
+    /// The actor itself.
+    pub actor: u64,
+}
+
+impl MemoryParts {
+    /// All of it.
+    pub fn total(self) -> u64 {
+        let Self { mirror, pending, clients, actor } = self;
+        mirror + pending + clients + actor
+    }
+}
+
+/// What a terminal counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Bytes of output.
+    pub output: u64,
+    /// Bytes of input.
+    pub input: u64,
+    /// How often a client had to be resynced.
+    pub lags: u64,
+}
+
+/// What a terminal may have to say of its clients, each by the number that names its attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TermNews {
+    /// One came.
+    Attached {
+        /// Which.
+        client: u64,
+    },
+    /// One went.
+    Detached {
+        /// Which.
+        client: u64,
+    },
+    /// One was too far behind: output was left out for it.
+    Lagged {
+        /// Which.
+        client: u64,
+        /// First byte left out.
+        from: u64,
+        /// First byte not left out.
+        to: u64,
+    },
+}
+
+/// From the daemon: everything handed back has been dealt with, so long after the start.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Ready(pub Duration);
+
+/// Lists terminals by id, from after `after` on, until they would take more than `bytes_max` on the wire.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Page")]
+pub struct List {
+    /// The last one of the page before.
+    pub after: Option<TermId>,
+    /// Most bytes; one terminal is listed whatever it takes.
+    pub bytes_max: usize,
+}
+
+/// A part of the list.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The terminals.
+    pub listings: Vec<Listing>,
+    /// There are more behind them.
+    pub more: bool,
+}
+
+/// One terminal of a [`Page`].
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// What the supervisor knows.
+    pub card: Arc<Card>,
+    /// What the terminal said last; `None` before it said anything.
+    pub report: Option<Arc<Report>>,
+    /// Bytes of its log.
+    pub log_bytes: u64,
+}
+
+/// Asks for everything that is counted.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Figures")]
+pub struct TakeFigures {
+    /// Terminals one by one as well, as the configuration has it.
+    pub terms: bool,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its number: greater than that of every event before, also of supervisors before.
+    pub seq: u64,
+    /// When, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// To which terminal, and what that was called then.
+    pub term: Option<(TermId, Name)>,
+    /// What.
+    pub what: Happening,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    /// Of the supervisor.
+    Terminal(News),
+    /// It was removed.
+    Removed,
+    /// It has another size.
+    Resized(Size),
+    /// It has another title.
+    Title(String),
+    /// Of its clients.
+    Clients(TermNews),
+    /// The supervisor before this one ended, so.
+    SupervisorRestarted {
+        /// In a few words.
+        cause: String,
+    },
+}
+
+/// Asks where events stand, and to be told of new ones.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Followed")]
+pub struct FollowEvents;
+
+/// Where events stand.
+#[derive(Debug, Clone)]
+pub struct Followed {
+    /// The number that the next event will have, or a lower one.
+    pub next: u64,
+    /// Changes with every event; ends when events do.
+    pub news: watch::Receiver<u64>,
+}
+
+/// Asks for events from a number on.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Batch")]
+pub struct ReadEvents {
+    /// The first number wanted.
+    pub from: u64,
+    /// Only this terminal's.
+    pub term: Option<TermId>,
+    /// How many to look at, at most.
+    pub max: usize,
+}
+
+/// Events in order.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Numbers from the first to before the second are not kept any more, or were never given.
+    pub missed: Option<(u64, u64)>,
+    /// The events.
+    pub events: Vec<Arc<Event>>,
+    /// Where to read on.
+    pub next: u64,
+}
+
+/// From the daemon at its end: nothing more will happen, streams of events may end.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct EndEvents;

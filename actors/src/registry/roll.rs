@@ -1,0 +1,275 @@
+//! The roll of terminals: takes in what is told of them, counts it, and says what happened. Pure.
+//!
+//! **Invariants.** What a terminal reports before it was announced, or after it was forgotten, is passed over. What was counted stays
+//! counted when a terminal goes.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use super::{Announce, Happening, Listing, MemoryParts, News, Page, PerTerm, Report, Standing, Tally, TermFigures};
+use crate::{Name, TermId, pty::Exit};
+
+/// What a listing takes on the wire beyond its texts: names of fields, and numbers.
+const LISTING_BYTES: usize = 320;
+/// What each text takes on the wire beyond its bytes.
+const TEXT_BYTES: usize = 5;
+
+/// What a supervisor counts in its life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) spawned: u64,
+    pub(super) adopted: u64,
+    pub(super) exited_code: u64,
+    pub(super) exited_signal: u64,
+    pub(super) exited_unknown: u64,
+    pub(super) hibernations: u64,
+    pub(super) wakeups: u64,
+    pub(super) tally: Tally,
+}
+
+/// How many terminals stand how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) live: usize,
+    pub(super) hibernated: usize,
+    pub(super) exited: usize,
+    pub(super) lost: usize,
+    pub(super) clients: usize,
+}
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub(super) struct Roll {
+    listings: BTreeMap<TermId, Listing>,
+    totals: Totals,
+}
+
+/// Something that happened to a terminal of that name.
+pub(super) type Told = (TermId, Name, Happening);
+
+impl Roll {
+    /// Takes in what the supervisor says of a terminal.
+    pub(super) fn announce(&mut self, Announce { card, news }: Announce) -> Option<Told> {
+        let (id, name) = (card.id, card.name.clone());
+        let report = self.listings.remove(&id).and_then(|listing| listing.report);
+        self.listings.insert(id, Listing { card: Arc::new(card), report, log_bytes: 0 });
+        self.totals.count(&news);
+        (news != News::Recalled).then_some((id, name, Happening::Terminal(news)))
+    }
+
+    /// Takes in how a terminal says it stands. Its first report is no change of anything.
+    pub(super) fn report(&mut self, mut report: Report) -> Vec<Told> {
+        let Some(listing) = self.listings.get_mut(&report.id) else { return Vec::new() };
+        self.totals.tally.add(report.since);
+        match (listing.is_hibernated(), report.hibernated) {
+            (false, true) => self.totals.hibernations += 1,
+            (true, false) => self.totals.wakeups += 1,
+            (true, true) | (false, false) => {}
+        }
+        let clients = std::mem::take(&mut report.news).into_iter().map(Happening::Clients);
+        let changes = listing.report.as_ref().map(|before| changes(before, &report)).unwrap_or_default();
+        let (id, name) = (report.id, listing.card.name.clone());
+        listing.report = Some(Arc::new(report));
+        clients.chain(changes).map(|happening| (id, name.clone(), happening)).collect()
+    }
+
+    /// Strikes a terminal off.
+    pub(super) fn forget(&mut self, id: TermId) -> Option<Told> {
+        self.listings.remove(&id).map(|listing| (id, listing.card.name.clone(), Happening::Removed))
+    }
+
+    /// Terminals behind `after` that fit `bytes_max`, and one if none does.
+    pub(super) fn page(&self, after: Option<TermId>, bytes_max: usize) -> Page {
+        let mut listings = Vec::new();
+        let mut bytes = 0;
+        for listing in self.listings.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)) {
+            bytes += weight(listing.1);
+            if bytes > bytes_max && !listings.is_empty() {
+                return Page { listings, more: true };
+            }
+            listings.push(listing.1.clone());
+        }
+        Page { listings, more: false }
+    }
+
+    /// How many there are of what.
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for listing in self.listings.values() {
+            match listing.card.standing {
+                Standing::Live if listing.is_hibernated() => counts.hibernated += 1,
+                Standing::Live => counts.live += 1,
+                Standing::Exited(_) => counts.exited += 1,
+                Standing::Lost => counts.lost += 1,
+            }
+            counts.clients += listing.report.as_ref().map_or(0, |report| report.clients);
+        }
+        counts
+    }
+
+    /// What was counted.
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// The terminals that are shown one by one.
+    pub(super) fn figures(&self, per_term: PerTerm) -> Vec<TermFigures> {
+        per_term.select(self.listings.values().map(figures).collect())
+    }
+}
+
+impl Listing {
+    /// Whether its screen is dropped until something needs it.
+    pub fn is_hibernated(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.hibernated)
+    }
+}
+
+impl Totals {
+    fn count(&mut self, news: &News) {
+        match news {
+            News::Created => self.spawned += 1,
+            News::Adopted => self.adopted += 1,
+            News::Exited(Exit::Code(_)) => self.exited_code += 1,
+            News::Exited(Exit::Signal(_)) => self.exited_signal += 1,
+            News::Exited(Exit::Unknown) => self.exited_unknown += 1,
+            News::Recalled | News::Lost | News::Renamed { .. } => {}
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, Self { output, input, lags }: Self) {
+        self.output += output;
+        self.input += input;
+        self.lags += lags;
+    }
+}
+
+fn changes(before: &Report, now: &Report) -> Vec<Happening> {
+    let resized = (before.size != now.size).then_some(Happening::Resized(now.size));
+    let titled = (before.title != now.title).then(|| Happening::Title(now.title.clone()));
+    resized.into_iter().chain(titled).collect()
+}
+
+fn weight(Listing { card, report, .. }: &Listing) -> usize {
+    let argv: usize = card.argv.iter().map(|arg| arg.len() + TEXT_BYTES).sum();
+    let title = report.as_ref().map_or(0, |report| report.title.len());
+    LISTING_BYTES + argv + card.name.as_str().len() + card.cwd.as_os_str().len() + title + 3 * TEXT_BYTES
+}
+
+fn figures(Listing { card, report, .. }: &Listing) -> TermFigures {
+    TermFigures {
+        id: card.id,
+        name: card.name.clone(),
+        memory: report.as_ref().map_or(MemoryParts::default(), |report| report.memory),
+        output: report.as_ref().map_or(card.offset, |report| report.offset),
+        log_bytes: 0,
+        last_output_ms: report.as_ref().and_then(|report| report.last_output_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Card, TermNews},
+        *,
+    };
+    use crate::Size;
+
+    fn card(id: u32, standing: Standing) -> Card {
+        Card {
+            id: TermId(id),
+            name: format!("t{id}").parse().unwrap(),
+            argv: vec!["sh".into(), "-c".into(), "x".repeat(1000)],
+            cwd: "/".into(),
+            created_ms: 1,
+            size: Size::DEFAULT,
+            offset: 7,
+            standing,
+            pid: None,
+        }
+    }
+
+    fn report(id: u32, title: &str, clients: usize, output: u64) -> Report {
+        Report {
+            id: TermId(id),
+            size: Size::DEFAULT,
+            title: title.into(),
+            offset: output,
+            clients,
+            hibernated: false,
+            last_output_ms: None,
+            memory: MemoryParts::default(),
+            since: Tally { output, input: 1, lags: 0 },
+            news: vec![],
+        }
+    }
+
+    fn roll(ids: impl IntoIterator<Item = u32>) -> Roll {
+        let mut roll = Roll::default();
+        for id in ids {
+            roll.announce(Announce { card: card(id, Standing::Live), news: News::Created });
+        }
+        roll
+    }
+
+    fn happenings(told: Vec<Told>) -> Vec<Happening> {
+        told.into_iter().map(|(_, _, happening)| happening).collect()
+    }
+
+    #[test]
+    fn a_report_tells_of_what_has_changed_since_the_one_before() {
+        let mut roll = roll([1]);
+        assert_eq!(happenings(roll.report(report(1, "a title", 0, 3))), []);
+        assert_eq!(happenings(roll.report(report(1, "a title", 1, 4))), []);
+        let wide = Report { size: Size::new(100, 24).unwrap(), ..report(1, "another", 1, 0) };
+        let expected = [Happening::Resized(wide.size), Happening::Title("another".into())];
+        assert_eq!(happenings(roll.report(wide)), expected);
+        let news = vec![TermNews::Detached { client: 4 }];
+        let told = roll.report(Report { size: Size::new(100, 24).unwrap(), news, ..report(1, "another", 0, 0) });
+        assert_eq!(happenings(told), [Happening::Clients(TermNews::Detached { client: 4 })]);
+        assert_eq!(roll.totals().tally, Tally { output: 7, input: 4, lags: 0 });
+    }
+
+    #[test]
+    fn sleeping_and_waking_are_counted() {
+        let mut roll = roll([1]);
+        for hibernated in [false, true, true, false, true] {
+            roll.report(Report { hibernated, ..report(1, "", 0, 0) });
+        }
+        assert_eq!((roll.totals().hibernations, roll.totals().wakeups), (2, 1));
+        assert_eq!((roll.counts().live, roll.counts().hibernated), (0, 1));
+    }
+
+    #[test]
+    fn what_is_said_of_an_unknown_terminal_changes_nothing_and_totals_outlast_a_known_one() {
+        let mut roll = roll([1]);
+        assert_eq!(happenings(roll.report(report(9, "", 5, 5))), []);
+        roll.report(report(1, "", 2, 5));
+        assert_eq!(roll.counts(), Counts { live: 1, clients: 2, ..Counts::default() });
+        let ended = Announce { card: card(1, Standing::Exited(Exit::Signal(9))), news: News::Exited(Exit::Signal(9)) };
+        assert!(roll.announce(ended).is_some());
+        assert_eq!(roll.counts(), Counts { exited: 1, clients: 2, ..Counts::default() });
+        assert_eq!(roll.forget(TermId(1)).map(|told| told.2), Some(Happening::Removed));
+        assert_eq!((roll.forget(TermId(1)), roll.counts()), (None, Counts::default()));
+        let totals = roll.totals();
+        assert_eq!((totals.spawned, totals.exited_signal, totals.tally.output), (1, 1, 5));
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_gap_and_hold_one_at_least() {
+        let roll = roll([2, 3, 5, 8]);
+        for bytes_max in [0, 1400, 3000, 100_000] {
+            let (mut seen, mut after) = (Vec::new(), None);
+            loop {
+                let page = roll.page(after, bytes_max);
+                seen.extend(page.listings.iter().map(|listing| listing.card.id.0));
+                after = page.listings.last().map(|listing| listing.card.id);
+                if !page.more {
+                    break;
+                }
+            }
+            assert_eq!(seen, [2, 3, 5, 8], "{bytes_max}");
+        }
+    }
+}
