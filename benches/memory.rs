@@ -114,7 +114,7 @@ async fn figures(instance: &Instance, made: &mut Vec<u32>, count: usize) -> (f64
     // A few requests' worth of allocation makes jemalloc print where it stands; what is freed again is not in its figure.
     let seen = instance.log.count("Allocated: ");
     while instance.log.count("Allocated: ") < seen + 2 {
-        let _: LsOk = client.call(Op::Ls).await.unwrap();
+        let _: LsOk = client.call(Op::Ls { after: None }).await.unwrap();
         let _: Result<Empty, _> = client.call(Op::Detach { stream: Some(u64::MAX), term: None, client: None }).await;
     }
     let pid = instance.supervisor_pid().unwrap().as_raw_nonzero();

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use kaval::{
     client::{Client, Incoming},
-    wire::{AttachFrom, AttachMode, Data, Event, LsOk, NewOk, Op, TermRef},
+    wire::{AttachFrom, AttachMode, Data, Event, NewOk, Op, TermRef},
 };
 use rustix::process::{Signal, kill_process};
 use support::{Samples, instance::Instance, setting, table};
@@ -83,7 +83,7 @@ async fn create(instance: &Instance, count: usize) {
 /// Types a line into every terminal and waits until each has printed.
 async fn ask_all(instance: &Instance, count: usize) {
     let mut client = instance.client().await;
-    let LsOk { terms } = client.call(Op::Ls).await.unwrap();
+    let terms = client.list().await.unwrap();
     assert_eq!(terms.len(), count);
     let offsets: Vec<(u32, u64)> = terms.into_iter().map(|term| (term.id, term.offset)).collect();
     for some in offsets.chunks(AT_A_TIME) {

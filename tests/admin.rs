@@ -161,7 +161,7 @@ fn detach_takes_a_stream_or_a_terminal() {
         }
         let detached: DetachOk = watcher.client.call(Op::Detach { stream, term: None, client: None }).await.unwrap();
         assert_eq!(detached.detached, 1);
-        let listing: LsOk = watcher.client.call(Op::Ls).await.unwrap();
+        let listing: LsOk = watcher.client.call(Op::Ls { after: None }).await.unwrap();
         assert_eq!(listing.terms[0].clients, 0);
     });
 }

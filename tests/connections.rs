@@ -4,8 +4,9 @@ mod support;
 
 use kaval::{
     client::{Client, ClientError, Incoming},
-    wire::{AttachFrom, AttachMode, Code, DetachOk, Event, LsOk, NewOk, Op},
+    wire::{AttachFrom, AttachMode, Code, DetachOk, Event, LsOk, NewOk, Op, ScreenFormat, ScreenOk},
 };
+use kaval_actors::Size;
 use support::{Instance, PATIENCE};
 use tokio::time::timeout;
 
@@ -41,11 +42,12 @@ fn an_answer_that_no_frame_holds_is_an_error() {
     let instance = Instance::start();
     runtime().block_on(async {
         let mut client = instance.client().await;
-        let long = "x".repeat(120_000);
-        for n in 0..10 {
-            let _: NewOk = call(&mut client, new(&format!("t{n}"), &["sh", "-c", "exec sleep 1000", &long])).await.unwrap();
+        let mut huge = new("huge", &["cat"]);
+        if let Op::New { size, .. } = &mut huge {
+            *size = Some(Size::new(1000, 1000).unwrap());
         }
-        match call::<LsOk>(&mut client, Op::Ls).await {
+        let _: NewOk = call(&mut client, huge).await.unwrap();
+        match call::<ScreenOk>(&mut client, Op::Screen { term: "huge".into(), format: ScreenFormat::Json }).await {
             Err(ClientError::Refused(error)) => assert_eq!(error.code, Code::Limit),
             other => panic!("{other:?}"),
         }
@@ -74,12 +76,12 @@ fn a_stream_that_is_detached_while_its_client_lags_ends_behind_a_whole_frame() {
         // Fills the socket, which this client does not read: once this is answered elsewhere, the stream is stuck in a frame.
         let stream = client.request(attach("flood")).await.unwrap();
         for _ in 0..20 {
-            let _: LsOk = call(&mut watcher, Op::Ls).await.unwrap();
+            let _: LsOk = call(&mut watcher, Op::Ls { after: None }).await.unwrap();
         }
         let detach = Op::Detach { stream: Some(stream), term: None, client: None };
         let detached: DetachOk = call(&mut client, detach).await.unwrap();
         assert_eq!(detached.detached, 1);
-        let _: LsOk = call(&mut client, Op::Ls).await.unwrap();
+        let _: LsOk = call(&mut client, Op::Ls { after: None }).await.unwrap();
     });
 }
 
@@ -100,7 +102,7 @@ fn a_stream_that_has_ended_is_no_client() {
                 }
             }
         }
-        let listing: LsOk = call(&mut client, Op::Ls).await.unwrap();
+        let listing: LsOk = call(&mut client, Op::Ls { after: None }).await.unwrap();
         assert_eq!(listing.terms[0].clients, 0);
     });
 }

@@ -11,23 +11,26 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["client", "config", "daemon", "places", "private", "wire"]),
     ("client", &["wire"]),
     ("config", &[]),
-    ("daemon", &["config", "fdstore", "keeper", "places", "private", "socket", "wire"]),
+    ("daemon", &["config", "fdstore", "http", "keeper", "places", "private", "socket", "wire"]),
     ("fdstore", &[]),
+    ("http", &["vitals"]),
     ("keeper", &["fdstore"]),
     ("places", &[]),
     ("private", &[]),
-    ("socket", &["wire"]),
+    ("socket", &["http", "vitals", "wire"]),
+    ("vitals", &[]),
     ("wire", &[]),
 ];
 
-/// The same inside the actors: `supervisor → terminal → {pty, log → mirror}`.
+/// The same inside the actors: `supervisor → terminal → {pty, log → mirror}`, and both tell the registry.
 const ACTORS_MAY_USE: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("log", &["mirror"]),
     ("mirror", &[]),
     ("pty", &[]),
-    ("supervisor", &["log", "pty", "terminal"]),
-    ("terminal", &["log", "mirror", "pty"]),
+    ("registry", &["log", "pty"]),
+    ("supervisor", &["log", "pty", "registry", "terminal"]),
+    ("terminal", &["log", "mirror", "pty", "registry"]),
 ];
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");

@@ -348,7 +348,7 @@ fn a_socket_that_systemd_listens_on_is_served_with_and_without_a_keeper() {
         until("the activator's socket", || socket.exists());
         runtime().block_on(async {
             let mut client = Client::connect(&socket).await.unwrap();
-            let _: LsOk = client.call(Op::Ls).await.unwrap();
+            let _: LsOk = client.call(Op::Ls { after: None }).await.unwrap();
         });
         log.await_count(&format!("socket={}", socket.display()), 1);
         kill_process(Pid::from_child(&daemon), Signal::TERM).unwrap();

@@ -267,7 +267,7 @@ fn survive(instance: &Instance, modes: &[&str], kills: usize, churning: bool) ->
         }
         assert_eq!(received.exit, Some(ExitInfo::Code(subject.exit)), "{}", subject.name);
     }
-    let listing: LsOk = runtime.block_on(insist(&instance.socket(), Op::Ls)).unwrap();
+    let listing: LsOk = runtime.block_on(insist(&instance.socket(), Op::Ls { after: None })).unwrap();
     assert_eq!(listing.terms.len(), subjects.len(), "terminals were left over: {:?}", listing.terms);
     println!(
         "{:?}, {rounds} terminals created, ended and removed meanwhile, {total} bytes compared",

@@ -6,6 +6,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use kaval_actors::{Name, Size, log::journal::DataPath};
 use signal_hook::low_level::signal_name;
 
+use crate::config::Listen;
+
 /// Keeps terminals alive: a shell, a build or an agent goes on when the window, the connection or kaval itself is gone.
 ///
 /// Without a command, kaval attaches to the most recent terminal, or creates one, and starts a supervisor in the background if
@@ -70,6 +72,10 @@ pub(super) enum Command {
     Screen(Screen),
     /// Print what a terminal has put out
     History(History),
+    /// Print what happens, as it happens
+    Events(Events),
+    /// Print how the supervisor is
+    Status(Status),
     /// Run the supervisor in the foreground
     Serve(Serve),
     /// Read the configuration again and make the terminals that it declares
@@ -284,6 +290,25 @@ pub(super) struct History {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Events {
+    /// To which terminal [default: all of them, and the supervisor]
+    pub(super) name: Option<String>,
+    /// From this number on, as far as it is kept [default: from now on]
+    #[arg(long, value_name = "SEQ")]
+    pub(super) from: Option<u64>,
+    /// Print JSON: one object a line, as always
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Serve {
     /// The configuration [default: ~/.config/kaval/kaval.toml, if it is there]
     #[arg(long, value_name = "FILE")]
@@ -291,6 +316,9 @@ pub(super) struct Serve {
     /// Where it keeps its state [default: ~/.local/state/kaval]
     #[arg(long, value_name = "DIR")]
     pub(super) state_dir: Option<PathBuf>,
+    /// Where metrics are served over HTTP, or off [default: 127.0.0.1:9776]
+    #[arg(long, value_name = "ADDR")]
+    pub(super) metrics: Option<Listen>,
     /// Run without the parent process that keeps terminals when the supervisor dies
     #[arg(long)]
     pub(super) no_keeper: bool,

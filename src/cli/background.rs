@@ -12,7 +12,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{Failure, Sockets, attach, commands};
+use super::{Failure, Sockets, attach};
 use crate::{
     client::{Client, ClientError},
     places,
@@ -35,7 +35,7 @@ pub(super) async fn attach_or_create(sockets: Sockets) -> Result<ExitCode, Failu
         }
         Err(failure) => return Err(failure.while_attaching()),
     };
-    let terms = commands::list(&mut client).await.map_err(Failure::while_attaching)?.terms;
+    let terms = client.list().await.map_err(|error| Failure::from(error).while_attaching())?;
     let name = match most_recent(&terms) {
         Some(term) => term.name.clone(),
         None => create(&mut client).await.map_err(Failure::while_attaching)?,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     client::{Client, Incoming, body},
-    wire::{self, DATA_BYTES_MAX, Data, Empty, Event, HistoryOk, LsOk, NewOk, Op, ScreenOk},
+    wire::{self, DATA_BYTES_MAX, Data, Empty, Event, HistoryOk, NewOk, Op, ScreenOk},
 };
 
 const DONE: ExitCode = ExitCode::SUCCESS;
@@ -59,18 +59,13 @@ async fn create(client: &mut Client, args: New) -> Result<NewOk, Failure> {
     Ok(client.call(op).await?)
 }
 
-/// Every terminal.
-pub(super) async fn list(client: &mut Client) -> Result<LsOk, Failure> {
-    Ok(client.call(Op::Ls).await?)
-}
-
 pub(super) async fn ls(sockets: &Sockets, args: &Ls) -> Result<ExitCode, Failure> {
     let (mut client, _) = sockets.connect().await?;
-    let listing = list(&mut client).await?;
+    let listing = client.list().await?;
     if args.json {
-        print(&format!("{}\n", serde_json::to_string(&listing.terms).map_err(io::Error::other)?))?;
+        print(&format!("{}\n", serde_json::to_string(&listing).map_err(io::Error::other)?))?;
     } else {
-        print(&table::terminals(&listing.terms, io::stdout().is_terminal()))?;
+        print(&table::terminals(&listing, io::stdout().is_terminal()))?;
     }
     Ok(DONE)
 }
@@ -194,7 +189,7 @@ fn note_gap(args: &History, expected: &mut Option<u64>, offset: u64) {
 
 pub(super) async fn shutdown(sockets: &Sockets, args: &Shutdown) -> Result<ExitCode, Failure> {
     let (mut client, _) = sockets.connect().await?;
-    let live = list(&mut client).await?.terms.iter().filter(|term| term.is_live()).count();
+    let live = client.list().await?.iter().filter(|term| term.is_live()).count();
     if live > 0 && !args.force {
         let what = if live == 1 { "1 terminal is live".to_owned() } else { format!("{live} terminals are live") };
         if !io::stdin().is_terminal() {

@@ -15,8 +15,10 @@ mod args;
 mod attach;
 mod background;
 mod commands;
+mod events;
 mod keys;
 mod manual;
+mod status;
 mod table;
 mod wait;
 
@@ -140,6 +142,7 @@ fn dispatch(Arguments { target, command }: Arguments) -> Result<ExitCode, Failur
                 config: serve.config,
                 state_dir: serve.state_dir,
                 socket: explicit,
+                metrics: serve.metrics,
                 keeper: !serve.no_keeper,
                 data_path: serve.data_path,
             };
@@ -176,6 +179,8 @@ async fn client_command(sockets: Sockets, command: Command) -> Result<ExitCode, 
         Command::Wait(wait) => wait::wait(&sockets, wait).await,
         Command::Screen(screen) => commands::screen(&sockets, &screen).await,
         Command::History(history) => commands::history(&sockets, &history).await,
+        Command::Events(args) => events::events(&sockets, args).await,
+        Command::Status(args) => status::status(&sockets, &args).await,
         Command::Shutdown(shutdown) => commands::shutdown(&sockets, &shutdown).await,
         Command::Rename(rename) => admin::rename(&sockets, &rename).await,
         Command::Clients(clients) => admin::clients(&sockets, &clients).await,

@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::wire::{AttachMode, ClientInfo, ExitInfo, TermInfo, signal_text};
 
-const BOLD: &str = "\x1b[1m";
+pub(super) const BOLD: &str = "\x1b[1m";
 const GREEN: &str = "\x1b[32m";
-const YELLOW: &str = "\x1b[33m";
+pub(super) const YELLOW: &str = "\x1b[33m";
 const DIM: &str = "\x1b[2m";
-const RESET: &str = "\x1b[m";
+pub(super) const RESET: &str = "\x1b[m";
 
 /// Longest command shown.
 const COMMAND_CHARS_MAX: usize = 40;
@@ -113,7 +113,11 @@ fn command(argv: &[String]) -> String {
 
 /// How long ago that was, milliseconds since the Unix epoch.
 fn ago(since_ms: u64) -> String {
-    let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_millis(since_ms)).unwrap_or_default();
+    duration(SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_millis(since_ms)).unwrap_or_default())
+}
+
+/// A time, to the largest unit that it has one of.
+pub(super) fn duration(age: Duration) -> String {
     match age.as_secs() {
         s @ 0..60 => format!("{s}s"),
         s @ 60..3600 => format!("{}m", s / 60),
@@ -122,7 +126,7 @@ fn ago(since_ms: u64) -> String {
     }
 }
 
-fn bytes(n: u64) -> String {
+pub(super) fn bytes(n: u64) -> String {
     match n {
         0..1024 => format!("{n} B"),
         1024..1_048_576 => format!("{} KiB", n / 1024),

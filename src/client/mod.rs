@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 pub use self::session::{Session, SessionOptions, Update};
-use crate::wire::{self, Event, Head, Hello, HelloOk, OkBody, Op, Request, WireError};
+use crate::wire::{self, Event, Head, Hello, HelloOk, LsOk, OkBody, Op, Request, TermInfo, WireError};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +142,21 @@ impl Client {
             (_, Some(_), _) => Ok(Incoming::Event(wire::decode(&frame)?)),
             (Some(req), None, None) => Ok(Incoming::Ok { req, frame: frame.freeze() }),
             (None, None, None) => Err(WireError::new(wire::Code::BadRequest, "the supervisor sent a frame without req").into()),
+        }
+    }
+
+    /// Every terminal, by id.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn list(&mut self) -> Result<Vec<TermInfo>, ClientError> {
+        let mut all: Vec<TermInfo> = Vec::new();
+        loop {
+            let LsOk { terms, more } = self.call(Op::Ls { after: all.last().map(|term| term.id) }).await?;
+            all.extend(terms);
+            if !more {
+                return Ok(all);
+            }
         }
     }
 

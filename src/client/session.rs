@@ -328,6 +328,7 @@ impl Session {
             | Event::Exited { .. }
             | Event::Detached { .. }
             | Event::Piece { .. }
+            | Event::Happened { .. }
             | Event::End { .. } => None,
         }
     }

@@ -4,6 +4,7 @@
 
 mod changes;
 mod error;
+mod metrics;
 mod term;
 mod value;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     changes::{Applies, changes},
     error::ConfigError,
+    metrics::{Listen, Metrics},
     term::Term,
 };
 
@@ -29,6 +31,8 @@ pub struct Config {
     pub journal: Journal,
     /// Output on disk.
     pub log: Log,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The client.
     pub attach: Attach,
     /// Terminals that are to be there.
@@ -231,6 +235,8 @@ mod tests {
             ("[limits]\nkill_grace = true\n", "expected a duration, as in \"500ms\", \"5s\" or \"2min\""),
             ("[attach]\ndetach_key = \"f1\"\n", "line 2: attach.detach_key: \"f1\" is no detach key"),
             ("[journal]\nbytes_max = \"lots\"\n", "line 2: journal.bytes_max: \"lots\" is no size: use 64MiB"),
+            ("[metrics]\naddress = \"localhost\"\n", "line 2: metrics.address: \"localhost\" is no address to listen at"),
+            ("[metrics]\nper_term = \"many\"\n", "line 2: metrics.per_term: \"many\" is no choice of terminals"),
             ("[[term]]\ncommand = [\"ls\"]\n", "line 1: term[0]: missing field `name`"),
             ("[[term]]\nname = \"a b\"\n", "line 2: term[0].name: terminal name \"a b\" is not allowed"),
             (

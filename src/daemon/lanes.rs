@@ -1,6 +1,11 @@
 //! The lanes: arbiters (threads) with a journal each, new or taken back.
 
-use std::{collections::BTreeMap, os::fd::AsFd, sync::mpsc, thread};
+use std::{
+    collections::BTreeMap,
+    os::fd::AsFd,
+    sync::{Arc, mpsc},
+    thread,
+};
 
 use actix_rt::{Arbiter, ArbiterHandle};
 use anyhow::Context;
@@ -9,6 +14,7 @@ use kaval_actors::{
         journal::{DataPath, Journal, JournalError, JournalFds, Recovery},
         writer::Log,
     },
+    registry::Pulse,
     supervisor::{Custody, custody::Tag},
     terminal::Lane,
 };
@@ -56,6 +62,19 @@ pub(super) fn start(
     }
     let handles = arbiters.iter().map(Arbiter::handle).collect();
     Ok((arbiters, handles))
+}
+
+/// Has every arbiter's pulse beat, the main one's included, on which this is called.
+pub(super) fn pulses(lanes: &[ArbiterHandle]) -> Vec<Arc<Pulse>> {
+    let main = Pulse::new("main");
+    actix_rt::spawn(main.clone().beat(|| 0));
+    let lane = |(n, lane): (usize, &ArbiterHandle)| {
+        let pulse = Pulse::new(format!("lane {n}"));
+        let beating = pulse.clone();
+        lane.spawn_fn(move || _ = actix_rt::spawn(beating.beat(|| Lane::current().journal().live_bytes())));
+        pulse
+    };
+    [main].into_iter().chain(lanes.iter().enumerate().map(lane)).collect()
 }
 
 /// A new journal, in custody before it is used.

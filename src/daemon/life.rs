@@ -5,7 +5,7 @@
 //!   SIGTERM, SIGINT ─► STOPPING ─► no new connections ─► requests answered, streams told `restarting` ─► log on disk
 //!                      ─► exit 0, terminals kept
 //!   kaval shutdown ─► every terminal has ended ─► STOPPING ─► log on disk ─► exit 0
-//!   the supervisor's actor died, the store is damaged ─► exit 1: a fresh process takes over
+//!   an actor that all depend on died, the store is damaged ─► exit 1: a fresh process takes over
 //! ```
 //!
 //! **Invariants.** The end takes no longer than its limits allow, whatever clients do. A further signal during it changes nothing: under a
@@ -18,8 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::Addr;
-use kaval_actors::{log::writer::Log, supervisor::Supervisor};
+use kaval_actors::log::writer::Log;
 use tokio::{
     net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -32,7 +31,7 @@ use crate::{
     socket::{self, Hub},
 };
 
-/// How often it is looked at whether the supervisor's actor still lives, and whether the store is whole.
+/// How often it is looked at whether the actors that all depend on still live, and whether the store is whole.
 const DEATH_CHECK: Duration = Duration::from_secs(1);
 /// How long clients may take to hear that the supervisor is being restarted: more than the grace that requests have.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
@@ -47,7 +46,7 @@ pub(super) enum End {
     Signal(&'static str),
     /// A client asked for the end of everything, and everything has ended.
     Shutdown,
-    /// The supervisor's actor died of a panic: nothing in this process can be asked or ended any more.
+    /// The supervisor's actor, or the registry, died of a panic: nothing in this process can be asked or ended any more.
     Death,
     /// The store was found to be damaged for good.
     Damage,
@@ -58,7 +57,7 @@ impl fmt::Display for End {
         match self {
             Self::Signal(name) => f.write_str(name),
             Self::Shutdown => f.write_str("shutdown"),
-            Self::Death => f.write_str("the supervisor's actor died"),
+            Self::Death => f.write_str("an actor that all depend on died"),
             Self::Damage => f.write_str("the store is damaged"),
         }
     }
@@ -98,7 +97,7 @@ pub(super) async fn until_the_end(
             _ = signals.interrupt.recv() => break End::Signal("SIGINT"),
             _ = signals.hangup.recv() => reload(reloader, store).await,
             () = hub.ended.notified() => break End::Shutdown,
-            () = death(&hub.supervisor) => break End::Death,
+            () = death(hub) => break End::Death,
             () = damage(log) => break End::Damage,
         }
     };
@@ -147,9 +146,9 @@ async fn damage(log: &Log) {
     }
 }
 
-/// Resolves once the actor is dead.
-async fn death(supervisor: &Addr<Supervisor>) {
-    while supervisor.connected() {
+/// Resolves once the supervisor's actor or the registry is dead.
+async fn death(hub: &Hub) {
+    while hub.supervisor.connected() && hub.registry.connected() {
         sleep(DEATH_CHECK).await;
     }
 }

@@ -1,8 +1,8 @@
 //! The supervisor process, put together in the order in which it starts.
 //!
 //! ```text
-//!   keeper (unless under one, or systemd) ─► descriptors taken back ─► lock ─► lanes: journals recovered
-//!      ─► manifest ─► supervisor actor: everything adopted ─► socket ─► declared terminals made ─► READY ─► life: until a signal or a
+//!   keeper (unless under one, or systemd) ─► lock ─► http ─► descriptors taken back ─► manifest ─► log ─► lanes: journals recovered
+//!      ─► registry, supervisor actor: everything adopted ─► socket ─► declared terminals made ─► READY ─► life: until a signal or a
 //!      shutdown ─► clients told, log on disk ─► how it ended written down ─► exit
 //! ```
 //!
@@ -28,15 +28,18 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     rc::Rc,
+    sync::Arc,
     time::Instant,
 };
 
 use actix::{Actor, System};
+use actix_rt::ArbiterHandle;
 use anyhow::{Context, bail};
 use kaval_actors::{
     TermId,
     log::{journal::DataPath, store::Store, writer::Log},
     pty::launch::FileLimits,
+    registry::{Ledger, LedgerError, Ready, Registry, RegistryParts},
     supervisor::{
         Custody, NoCustody, Supervisor, SupervisorParts,
         execute::{Executor, Surroundings},
@@ -54,11 +57,12 @@ use self::{
     reload::Reloader,
 };
 use crate::{
-    config::Config,
+    config::{Config, Listen, Metrics},
     fdstore::{self, FdStore},
+    http::{self, Endpoint, Port},
     keeper, places,
     private::private_dir,
-    socket::{self, Hub},
+    socket::{self, Hub, HubParts},
 };
 
 /// What `kaval serve` is told.
@@ -70,6 +74,8 @@ pub struct ServeOptions {
     pub state_dir: Option<PathBuf>,
     /// Where the socket is; the usual place if absent.
     pub socket: Option<PathBuf>,
+    /// Where metrics are served; as the configuration says if absent.
+    pub metrics: Option<Listen>,
     /// Whether to run under a keeper where there is no systemd to keep descriptors.
     pub keeper: bool,
     /// How output gets into the journal.
@@ -96,6 +102,7 @@ pub fn run(options: &ServeOptions) -> anyhow::Result<ExitCode> {
     let _lock = lock::acquire(&state_dir)?;
     let (running, previous_end) = Running::begin(&state_dir);
     tracing::info!(%previous_end, cause = previous_end.cause(), "starting");
+    let endpoint = port(options.metrics, config.metrics.address).map(http::start).transpose()?;
     let limits = original_limits();
     limits.raise().context("cannot raise the limit on open files")?;
 
@@ -106,7 +113,18 @@ pub fn run(options: &ServeOptions) -> anyhow::Result<ExitCode> {
         None => Place::Path(socket_path(options)?),
     };
     let inventory = Inventory::sort(kept);
-    match System::new().block_on(supervise(options, config, &state_dir, place, limits, store, inventory, started))? {
+    match System::new().block_on(supervise(
+        options,
+        config,
+        &state_dir,
+        place,
+        limits,
+        store,
+        inventory,
+        endpoint,
+        previous_end,
+        started,
+    ))? {
         End::Signal(_) | End::Shutdown => {
             running.ended_clean();
             Ok(ExitCode::SUCCESS)
@@ -184,6 +202,8 @@ async fn supervise(
     limits: FileLimits,
     store: Option<FdStore>,
     mut inventory: Inventory,
+    endpoint: Option<Arc<Endpoint>>,
+    previous_end: PreviousEnd,
     started: Instant,
 ) -> anyhow::Result<End> {
     let (listener, socket) = match place {
@@ -197,18 +217,33 @@ async fn supervise(
         custody.remove(stray)?;
     }
     let adopted = inventory.terminals.len();
-    let store::Opened { store: database, manifest, records, next_id, unknown } =
+    let store::Opened { store: database, manifest, records, next_id, unknown, renewed } =
         store::open(&state_dir.join("store"), &mut inventory.terminals)?;
+    let ledger = Ledger::open(&database, renewed);
     let log = start_log(database, &config, &records, &unknown)?;
     let (arbiters, lanes) =
         lanes::start(inventory.journals, config.journal.bytes_max.as_u64(), options.data_path, &*custody, &log)?;
+    let registry = registry(ledger, &previous_end, &config, &lanes, &log)?.start();
+    if let Some(endpoint) = &endpoint {
+        endpoint.set_registry(registry.clone());
+    }
     let executor = Executor::start(manifest, custody, Surroundings { socket: socket.clone(), limits })?;
     let (ready, recovered) = oneshot::channel();
     let limits = reload::limits(&config);
-    let parts =
-        SupervisorParts { records, next_id, terminals: inventory.terminals, lanes, executor, log: log.clone(), limits, ready };
+    let parts = SupervisorParts {
+        records,
+        next_id,
+        terminals: inventory.terminals,
+        lanes,
+        executor,
+        log: log.clone(),
+        limits,
+        registry: registry.clone(),
+        ready,
+    };
     let supervisor = Supervisor::new(parts).start();
     recovered.await.context("the supervisor did not come up")?;
+    registry.send(Ready(started.elapsed())).await.context("the registry did not come up")?;
 
     let listener = match listener {
         Some(listener) => listener,
@@ -217,7 +252,11 @@ async fn supervise(
     let reloader = Rc::new(Reloader::new(options.config.clone(), config, supervisor.clone(), log.clone()));
     reloader.begin().await?;
     let operator = Rc::new(Levers { reloader: reloader.clone() });
-    let hub = Rc::new(Hub::new(supervisor, format!("{:016x}", rand::random::<u64>()), operator));
+    let (boot, data_path) = (format!("{:016x}", rand::random::<u64>()), options.data_path);
+    if let Some(endpoint) = &endpoint {
+        endpoint.set_ready();
+    }
+    let hub = Rc::new(Hub::new(HubParts { supervisor, registry, operator, boot, started, data_path, endpoint }));
     let signals = Signals::catch().context("cannot handle signals")?;
     if let Some(store) = &store {
         store.ready()?;
@@ -239,6 +278,39 @@ async fn supervise(
 fn start_log(store: Store, config: &Config, records: &BTreeMap<TermId, Record>, unknown: &BTreeSet<TermId>) -> io::Result<Log> {
     let logged = records.values().filter(|record| record.logged).map(|record| &record.id);
     Log::start(store, config.log.settings(), logged.chain(unknown).copied().collect())
+}
+
+/// Where to serve metrics, if anywhere. The default address is shared by all who do not choose one: it may be taken.
+fn port(chosen: Option<Listen>, configured: Listen) -> Option<Port> {
+    match chosen.unwrap_or(configured) {
+        Listen::Off => None,
+        Listen::At(address) if chosen.is_none() && configured == Listen::default() => Some(Port::Wanted(address)),
+        Listen::At(address) => Some(Port::Required(address)),
+    }
+}
+
+/// The registry, with numbers for its first events. A disk that takes no write delays events, and keeps no supervisor from starting.
+fn registry(
+    ledger: Ledger,
+    previous_end: &PreviousEnd,
+    config: &Config,
+    lanes: &[ArbiterHandle],
+    log: &Log,
+) -> anyhow::Result<Registry> {
+    let is_restart = *previous_end != PreviousEnd::FirstStart;
+    let counted = if is_restart { ledger.count_restart(previous_end.cause()) } else { ledger.restarts() };
+    let restarts = counted.or_else(|error| delayed(&error).and_then(|()| ledger.restarts()))?;
+    let numbers = ledger.reserve().or_else(|error| delayed(&error).and_then(|()| ledger.next().map(|next| next..next)))?;
+    let Metrics { per_term, term_info, .. } = config.metrics;
+    let (pulses, log) = (lanes::pulses(lanes), log.stats().clone());
+    let previous_end = previous_end.to_string();
+    let parts = RegistryParts { ledger, numbers, previous_end, is_restart, restarts, pulses, log, per_term, term_info };
+    Ok(Registry::new(parts))
+}
+
+fn delayed(error: &LedgerError) -> Result<(), LedgerError> {
+    tracing::error!(error = error as &dyn std::error::Error, "the start could not be recorded");
+    Ok(())
 }
 
 /// The notify socket, as the actors see it.

@@ -33,6 +33,8 @@ pub(super) struct Opened {
     pub(super) next_id: TermId,
     /// Terminals that have a log and no record, since that did not decode.
     pub(super) unknown: BTreeSet<TermId>,
+    /// It is a new one, in place of one that was damaged.
+    pub(super) renewed: bool,
 }
 
 /// Opens the database in `path`, or a new one in its place.
@@ -71,7 +73,7 @@ pub(super) fn open(path: &Path, held: &mut BTreeMap<TermId, Descriptors>) -> any
 fn renew(path: &Path, salvaged: BTreeMap<TermId, Record>) -> anyhow::Result<Opened> {
     let aside = Store::set_aside(path).context("a damaged store cannot be set aside")?;
     tracing::error!(aside = %aside.display(), "the store is damaged and was set aside: history begins anew");
-    let mut opened = open_whole(path)?;
+    let mut opened = Opened { renewed: true, ..open_whole(path)? };
     for record in salvaged.into_values() {
         opened.manifest.put(&record)?;
         opened.records.insert(record.id, record);
@@ -83,7 +85,7 @@ fn open_whole(path: &Path) -> anyhow::Result<Opened> {
     let store = open_patiently(path)?;
     let manifest = Manifest::open(&store)?;
     let (records, next_id, unknown) = (manifest.load()?, manifest.next_id()?, manifest.set_aside()?);
-    Ok(Opened { store, manifest, records, next_id, unknown })
+    Ok(Opened { store, manifest, records, next_id, unknown, renewed: false })
 }
 
 fn open_patiently(path: &Path) -> Result<Store, StoreError> {

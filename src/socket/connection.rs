@@ -28,7 +28,7 @@ use tokio_util::{
     sync::CancellationToken,
 };
 
-use super::{Hub, attach::Attachment, ops};
+use super::{Hub, attach::Attachment, events::Following, ops};
 use crate::wire::{self, Code, FRAME_BYTES_MAX, Hello, HelloOk, OPS, Refusal, Reply, ReplyBody, Request, WireError};
 
 /// How long a hello, or the rest of a frame that has begun, may take.
@@ -36,7 +36,7 @@ const DAWDLE_MAX: Duration = Duration::from_secs(10);
 /// How long a client may leave a reply unread.
 const WRITE_MAX: Duration = Duration::from_secs(30);
 /// Streams of one connection that may be open at once.
-pub(super) const ATTACHMENTS_MAX: usize = 64;
+pub(super) const STREAMS_MAX: usize = 64;
 /// Most characters of what a client calls itself that are kept.
 const PROGRAM_CHARS_MAX: usize = 64;
 /// Requests of one connection that may be under way at once; a further one waits.
@@ -49,6 +49,7 @@ pub(super) struct Session {
     pub(super) program: OnceCell<String>,
     writer: Mutex<Writer>,
     pub(super) attachments: RefCell<HashMap<u64, Attachment>>,
+    pub(super) followings: RefCell<HashMap<u64, Following>>,
     pub(super) pending: Arc<Semaphore>,
 }
 
@@ -87,6 +88,23 @@ impl Session {
         let stream: &UnixStream = writer.half.as_ref();
         let mut fds = [PollFd::new(stream, PollFlags::empty())];
         rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+    }
+
+    /// Whether one more stream may be opened, by that request.
+    ///
+    /// # Errors
+    /// What the client is told if not.
+    pub(super) fn admit_stream(&self, req: u64) -> Result<(), WireError> {
+        let (attachments, followings) = (self.attachments.borrow(), self.followings.borrow());
+        if attachments.contains_key(&req) || followings.contains_key(&req) {
+            let message = format!("request {req} has a stream open: ask with another number");
+            return Err(WireError::new(Code::BadRequest, message));
+        }
+        if attachments.len() + followings.len() >= STREAMS_MAX {
+            let message = format!("a connection may have {STREAMS_MAX} streams open: open another connection");
+            return Err(WireError::new(Code::Limit, message));
+        }
+        Ok(())
     }
 
     /// Answers a request.
@@ -128,6 +146,7 @@ pub(super) async fn serve(stream: UnixStream, hub: &Rc<Hub>, admitted: bool) {
         program: OnceCell::new(),
         writer: Mutex::new(Writer { half: writer, torn: false }),
         attachments: RefCell::default(),
+        followings: RefCell::default(),
         pending: Arc::new(Semaphore::new(PENDING_MAX)),
     });
     let mut frames = FramedRead::new(reader, Begun { codec: wire::codec(), begun: false });
@@ -146,6 +165,7 @@ pub(super) async fn serve(stream: UnixStream, hub: &Rc<Hub>, admitted: bool) {
     for attachment in attachments.into_values() {
         attachment.end().await;
     }
+    session.followings.borrow_mut().drain().for_each(|(_, following)| following.end());
 }
 
 /// Waits until every stream and every request has been told that the supervisor is being restarted.
@@ -153,6 +173,10 @@ async fn part(session: &Session) {
     let attachments = std::mem::take(&mut *session.attachments.borrow_mut());
     for attachment in attachments.into_values() {
         attachment.close().await;
+    }
+    let followings = std::mem::take(&mut *session.followings.borrow_mut());
+    for following in followings.into_values() {
+        following.close().await;
     }
     let _ = session.pending.acquire_many(PENDING_MAX as u32).await;
 }

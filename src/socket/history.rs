@@ -9,7 +9,10 @@
 //! **Invariants.** At most [`RENDERERS_MAX`] turns run at once, whatever is asked and by whomever, and a client that does not read holds none of
 //! them. A reading holds a page and the lines of a turn. It ends when its client has gone.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use actix::Addr;
 use bytes::Bytes;
@@ -20,6 +23,7 @@ use kaval_actors::{
         piece::{Page, PageStart, Piece},
         render::{LINE_BYTES_MAX, Line},
     },
+    registry::Histogram,
     terminal::{ReadPage, Terminal},
 };
 use serde_json::json;
@@ -72,6 +76,7 @@ impl From<WireError> for Stop {
 
 /// Answers, then sends what is wanted.
 pub(super) async fn history(session: &Session, req: u64, term: &TermRef, wanted: Wanted) {
+    let asked = Instant::now();
     let (reading, ok) = match begin(session, req, term, wanted).await {
         Ok(begun) => begun,
         Err(error) => return session.reply::<Empty>(req, Err(error)).await,
@@ -86,7 +91,10 @@ pub(super) async fn history(session: &Session, req: u64, term: &TermRef, wanted:
         HistoryFormat::Json => reading.send_lines(write_object, tail).await,
     };
     match result {
-        Ok(()) => _ = session.send(&Event::End { req }).await,
+        Ok(()) => {
+            let _ = session.send(&Event::End { req }).await;
+            Histogram::History.record(asked.elapsed());
+        }
         Err(Stop::Failed(error)) => session.reply::<Empty>(req, Err(error)).await,
         Err(Stop::Unheard) => {}
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   listener ──► connection: hello ─► requests, in order ─┬─► supervisor, terminals (messages)
-//!                     ▲                                    ├─► streams: one task an attachment
+//!                     ▲                                    ├─► streams: one task an attachment, or a stream of events
 //!                     │                                    └─► history: rendered in turns, on threads of its own
 //!                     └── writer, shared by replies and streams of this connection
 //! ```
@@ -15,15 +15,24 @@ mod admin;
 mod attach;
 mod bind;
 mod connection;
+mod events;
 mod history;
 mod ops;
+mod status;
 
-use std::{cell::Cell, io, pin::Pin, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    io,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
 use actix::Addr;
-use kaval_actors::supervisor::Supervisor;
+use kaval_actors::{log::journal::DataPath, registry::Registry, supervisor::Supervisor};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Notify, Semaphore},
@@ -32,7 +41,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use self::bind::{BindError, bind, inherit, is_listener};
-use crate::wire::{ReloadOk, WireError};
+use crate::{
+    http::Endpoint,
+    wire::{ReloadOk, WireError},
+};
 
 /// Most connections at once.
 pub const CONNECTIONS_MAX: usize = 1024;
@@ -57,14 +69,37 @@ pub trait Operator {
     fn set_log_level(&self, level: &str) -> Result<(), WireError>;
 }
 
+/// What a hub is made of.
+pub struct HubParts {
+    /// The supervisor.
+    pub supervisor: Addr<Supervisor>,
+    /// The registry.
+    pub registry: Addr<Registry>,
+    /// The daemon.
+    pub operator: Rc<dyn Operator>,
+    /// Names this run of the supervisor.
+    pub boot: String,
+    /// When it was started.
+    pub started: Instant,
+    /// How output gets into the journal.
+    pub data_path: DataPath,
+    /// Where metrics are served, if anywhere.
+    pub endpoint: Option<Arc<Endpoint>>,
+}
+
 /// What all connections share.
 pub struct Hub {
     /// The supervisor.
     pub supervisor: Addr<Supervisor>,
-    /// Names this run of it.
+    /// The registry.
+    pub registry: Addr<Registry>,
+    /// Names this run of the supervisor.
     pub boot: String,
     /// The daemon.
     pub operator: Rc<dyn Operator>,
+    started: Instant,
+    data_path: DataPath,
+    endpoint: Option<Arc<Endpoint>>,
     /// Told when a client asked for the end of everything, once everything has ended.
     pub ended: Notify,
     connections: Cell<usize>,
@@ -72,7 +107,7 @@ pub struct Hub {
     left: Notify,
     /// The supervisor is about to be restarted.
     closing: CancellationToken,
-    /// Held by every stream of a terminal's events.
+    /// Held by every stream of events.
     streams: Rc<()>,
     /// Held by every rendering of history, for a turn.
     renderers: Semaphore,
@@ -80,11 +115,16 @@ pub struct Hub {
 
 impl Hub {
     /// A hub without connections.
-    pub fn new(supervisor: Addr<Supervisor>, boot: String, operator: Rc<dyn Operator>) -> Self {
+    pub fn new(parts: HubParts) -> Self {
+        let HubParts { supervisor, registry, operator, boot, started, data_path, endpoint } = parts;
         Self {
             supervisor,
+            registry,
             boot,
             operator,
+            started,
+            data_path,
+            endpoint,
             ended: Notify::new(),
             connections: Cell::new(0),
             left: Notify::new(),

@@ -1,13 +1,18 @@
 //! What each request does: one small function an op, from the wire's words to the actors' and back.
 
-use std::{path::PathBuf, rc::Rc, time::Duration};
+use std::{
+    path::PathBuf,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use actix::{Addr, MailboxError};
 use kaval_actors::{
     Name, Size, TermId,
+    registry::{EndEvents, Histogram, List, Listing, Page, Standing},
     supervisor::{
-        Create, CreateError, EndAll, Find, Kill, KillError, List, Listing, NoSuchTerm, Remove, RemoveError,
-        manifest::{Record, Restart, State},
+        Create, CreateError, EndAll, Find, Kill, KillError, NoSuchTerm, Remove, RemoveError,
+        manifest::{Record, Restart},
     },
     terminal::{
         Attach, AttachFrom as From, ClientId, Input, InputError, Mode, Resize, ResizeError, SnapshotBody, SnapshotKind,
@@ -22,12 +27,14 @@ use tokio::{
 use super::{
     admin,
     attach::Attachment,
-    connection::{ATTACHMENTS_MAX, Session},
+    connection::Session,
+    events,
     history::{self, Wanted},
+    status,
 };
 use crate::wire::{
-    AttachFrom, AttachMode, AttachOk, Code, Data, DetachOk, Empty, LsOk, NewOk, Op, Request, ScreenFormat, ScreenOk, TermInfo,
-    TermRef, WireError,
+    AttachFrom, AttachMode, AttachOk, Code, Data, DetachOk, Empty, FRAME_BYTES_MAX, LsOk, NewOk, Op, Request, ScreenFormat,
+    ScreenOk, TermInfo, TermRef, WireError,
 };
 
 /// How long a terminal that is being created or restarted is waited for.
@@ -38,6 +45,8 @@ const FAREWELL_MAX: Duration = Duration::from_secs(1);
 const FAREWELL_RETRY: Duration = Duration::from_millis(5);
 /// How long what was asked before a restart began may take: most takes a few milliseconds, but a child need never read its input.
 const ANSWER_GRACE: Duration = Duration::from_millis(500);
+/// Bytes of a listing that one answer carries; the rest of a frame is for the answer itself.
+const LISTING_BYTES_MAX: usize = FRAME_BYTES_MAX - 1024;
 
 pub(super) type Answer<T> = Result<T, WireError>;
 
@@ -45,23 +54,33 @@ pub(super) type Answer<T> = Result<T, WireError>;
 /// order; the others go on by themselves.
 pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request) {
     match op {
-        Op::Attach { term, size, from, mode } => match attach(session, req, &term, size, from, mode).await {
-            Ok((ok, terminal, attached)) => {
-                let id = TermId(ok.id);
-                session.reply(req, Ok(ok)).await;
-                let attachment = Attachment::begin(session, req, id, terminal, attached);
-                session.attachments.borrow_mut().insert(req, attachment);
+        Op::Attach { term, size, from, mode } => {
+            let asked = Instant::now();
+            match attach(session, req, &term, size, from, mode).await {
+                Ok((ok, terminal, attached)) => {
+                    Histogram::Attach.record(asked.elapsed());
+                    let id = TermId(ok.id);
+                    session.reply(req, Ok(ok)).await;
+                    let attachment = Attachment::begin(session, req, id, terminal, attached);
+                    session.attachments.borrow_mut().insert(req, attachment);
+                }
+                Err(error) => session.reply::<Empty>(req, Err(error)).await,
             }
-            Err(error) => session.reply::<Empty>(req, Err(error)).await,
-        },
+        }
+        Op::Events { term, from } => events::follow(session, req, term, from).await,
         Op::Detach { stream: Some(stream), term: None, client: None } => {
             let attachment = session.attachments.borrow_mut().remove(&stream);
-            let answer = match attachment {
-                Some(attachment) => {
+            let following = session.followings.borrow_mut().remove(&stream);
+            let answer = match (attachment, following) {
+                (Some(attachment), _) => {
                     attachment.close().await;
                     Ok(DetachOk { detached: 1 })
                 }
-                None => Err(WireError::new(Code::BadRequest, format!("request {stream} has no stream open"))),
+                (None, Some(following)) => {
+                    following.close().await;
+                    Ok(DetachOk { detached: 1 })
+                }
+                (None, None) => Err(WireError::new(Code::BadRequest, format!("request {stream} has no stream open"))),
             };
             session.reply(req, answer).await;
         }
@@ -121,7 +140,8 @@ async fn independent(session: &Session, req: u64, op: Op) {
             };
             session.reply(req, answer).await;
         }
-        Op::Ls => session.reply(req, ls(session).await).await,
+        Op::Ls { after } => session.reply(req, ls(session, after).await).await,
+        Op::Status => session.reply(req, status::status(session).await).await,
         Op::Kill { term, signal } => session.reply(req, kill(session, term, signal).await).await,
         Op::Rm { term } => session.reply(req, rm(session, term).await).await,
         Op::Screen { term, format } => session.reply(req, screen(session, &term, format).await).await,
@@ -148,7 +168,7 @@ async fn independent(session: &Session, req: u64, op: Op) {
                 session.hub.ended.notify_one();
             }
         }
-        Op::Attach { .. } | Op::Input { .. } | Op::Resize { .. } => {}
+        Op::Attach { .. } | Op::Events { .. } | Op::Input { .. } | Op::Resize { .. } => {}
     }
 }
 
@@ -164,34 +184,38 @@ async fn new(session: &Session, create: Create) -> Answer<NewOk> {
     Ok(NewOk { id: created.id.0, name: created.name.to_string() })
 }
 
-async fn ls(session: &Session) -> Answer<LsOk> {
-    let listings = session.hub.supervisor.send(List).await.map_err(gone)?;
-    Ok(LsOk { terms: listings.into_iter().map(info).collect() })
+async fn ls(session: &Session, after: Option<u32>) -> Answer<LsOk> {
+    let list = List { after: after.map(TermId), bytes_max: LISTING_BYTES_MAX };
+    let Page { listings, more } = session.hub.registry.send(list).await.map_err(gone)?;
+    Ok(LsOk { terms: listings.into_iter().map(info).collect(), more })
 }
 
-fn info(Listing { record, description, pid }: Listing) -> TermInfo {
-    let (state, exit) = match record.state {
-        State::Creating | State::Live if description.hibernated => ("hibernated", None),
-        State::Creating | State::Live => ("live", None),
-        State::Exited(exit) => ("exited", Some(exit.into())),
-        State::Lost | State::Removing => ("lost", None),
+fn info(listing: Listing) -> TermInfo {
+    let hibernated = listing.is_hibernated();
+    let Listing { card, report, log_bytes } = listing;
+    let (state, exit) = match card.standing {
+        Standing::Live if hibernated => ("hibernated", None),
+        Standing::Live => ("live", None),
+        Standing::Exited(exit) => ("exited", Some(exit.into())),
+        Standing::Lost => ("lost", None),
     };
+    let report = report.as_deref();
     TermInfo {
-        name: record.name.to_string(),
-        id: record.id.0,
+        name: card.name.to_string(),
+        id: card.id.0,
         state: state.to_owned(),
-        pid,
-        size: description.size.unwrap_or(record.size),
-        command: record.argv,
-        cwd: record.cwd.to_string_lossy().into_owned(),
-        title: description.title,
-        created: record.created_ms,
-        last_output: description.last_output_ms,
-        clients: description.clients,
-        offset: description.offset,
+        pid: card.pid,
+        size: report.map_or(card.size, |report| report.size),
+        command: card.argv.clone(),
+        cwd: card.cwd.to_string_lossy().into_owned(),
+        title: report.map(|report| report.title.clone()).unwrap_or_default(),
+        created: card.created_ms,
+        last_output: report.and_then(|report| report.last_output_ms),
+        clients: report.map_or(0, |report| report.clients),
+        offset: report.map_or(card.offset, |report| report.offset),
         exit,
-        memory_bytes: description.memory_bytes,
-        log_bytes: 0,
+        memory_bytes: report.map_or(0, |report| report.memory.total()),
+        log_bytes,
     }
 }
 
@@ -254,6 +278,7 @@ async fn shutdown(session: &Session) -> Answer<Empty> {
 
 /// Waits until those who watched have been told how it ended, but not for one that does not listen.
 async fn farewell(session: &Session) {
+    let _ = session.hub.registry.send(EndEvents).await;
     let told = async {
         while Rc::strong_count(&session.hub.streams) > 1 {
             sleep(FAREWELL_RETRY).await;
@@ -270,13 +295,7 @@ async fn attach(
     from: AttachFrom,
     mode: AttachMode,
 ) -> Answer<(AttachOk, Addr<Terminal>, kaval_actors::terminal::Attached)> {
-    if session.attachments.borrow().contains_key(&req) {
-        return Err(WireError::new(Code::BadRequest, format!("request {req} has a stream open: attach with another number")));
-    }
-    if session.attachments.borrow().len() >= ATTACHMENTS_MAX {
-        let message = format!("a connection may have {ATTACHMENTS_MAX} streams open: open another connection");
-        return Err(WireError::new(Code::Limit, message));
-    }
+    session.admit_stream(req)?;
     let (record, terminal) = find(session, term).await?;
     let from = match from {
         AttachFrom::Offset(offset) => From::Offset(offset),

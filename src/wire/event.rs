@@ -1,5 +1,7 @@
 //! What streams carry.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use kaval_actors::pty::Exit;
 use serde::{Deserialize, Serialize};
@@ -86,11 +88,41 @@ pub enum Event {
         /// The bytes.
         data: Data,
     },
+    /// Something happened: one of a stream of events.
+    #[serde(rename = "event")]
+    Happened {
+        /// The stream.
+        req: u64,
+        /// What.
+        #[serde(flatten)]
+        event: EventInfo,
+    },
     /// The stream is over.
     End {
         /// The stream.
         req: u64,
     },
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventInfo {
+    /// Its number: greater than that of every event before, also of supervisors before.
+    pub seq: u64,
+    /// When, in milliseconds since the Unix epoch.
+    pub time: u64,
+    /// `created`, `adopted`, `exited`, `lost`, `removed`, `renamed`, `resized`, `title`, `attached`, `detached`, `lagged`,
+    /// `supervisor-restarted`; or `missed`: numbers `from` to before `to` are not kept any more, or were never given.
+    pub kind: String,
+    /// To which terminal, by id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<u32>,
+    /// What that was called then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What else there is to say of that kind.
+    #[serde(flatten)]
+    pub details: BTreeMap<String, serde_json::Value>,
 }
 
 /// Bytes, as MessagePack's binary type.

@@ -15,6 +15,7 @@
 mod admin;
 mod event;
 mod op;
+mod status;
 
 use serde::{Deserialize, Serialize};
 use tokio_util::codec::LengthDelimitedCodec;
@@ -24,11 +25,12 @@ pub use self::{
         ClientInfo, ClientsOk, DetachOk, HeapProfileOk, HibernateOk, ReloadOk, ReloadedSetting, ReloadedTerm, SettingOutcome,
         TermOutcome,
     },
-    event::{Data, Event, ExitInfo, signal_text},
+    event::{Data, Event, EventInfo, ExitInfo, signal_text},
     op::{
         AttachFrom, AttachMode, AttachOk, Empty, HistoryFormat, HistoryOk, LsOk, NewOk, OPS, Op, Request, ScreenFormat,
         ScreenOk, TermInfo, TermRef,
     },
+    status::{EventsOk, FdInfo, LaneInfo, LogInfo, MemoryInfo, StatusOk, TermCounts},
 };
 
 /// The protocol's version.

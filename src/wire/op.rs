@@ -29,6 +29,8 @@ pub const OPS: &[&str] = &[
     "screen",
     "history",
     "clients",
+    "events",
+    "status",
     "reload",
     "log_level",
     "hibernate",
@@ -67,8 +69,12 @@ pub enum Op {
         #[serde(default)]
         no_log: bool,
     },
-    /// Lists the terminals. Answer: [`LsOk`].
-    Ls,
+    /// Lists the terminals, by id. Answer: [`LsOk`].
+    Ls {
+        /// Only those behind this id: the last one of an answer that says that there is more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u32>,
+    },
     /// Opens a stream of a terminal's screen and output. Answer: [`AttachOk`], then `screen`, `output`, `resized`, `lagged`,
     /// `exited`, `detached`, `end`.
     Attach {
@@ -162,6 +168,17 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tail: Option<u64>,
     },
+    /// Opens a stream of what happens. Answer: [`EventsOk`](super::EventsOk), then `event`, `end`.
+    Events {
+        /// To which terminal; all of them, and the supervisor, if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        term: Option<TermRef>,
+        /// From this number on; from now on if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<u64>,
+    },
+    /// How the supervisor is. Answer: [`StatusOk`](super::StatusOk).
+    Status,
     /// Lists who is attached. Answer: [`ClientsOk`](super::ClientsOk).
     Clients {
         /// To which terminal; to any if absent.
@@ -315,8 +332,11 @@ pub struct HistoryOk {
 /// The answer to `ls`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LsOk {
-    /// The terminals, by id.
+    /// The terminals, by id; as many as fit a frame.
     pub terms: Vec<TermInfo>,
+    /// There are more: ask again, with the last one's id as `after`.
+    #[serde(default)]
+    pub more: bool,
 }
 
 /// One terminal of a listing.

@@ -96,24 +96,36 @@ impl Instance {
 
     /// The same with variables in the supervisor's environment.
     pub fn start_with_env(config: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
-        let dir = tempfile::Builder::new().prefix("kaval-test-").tempdir().unwrap();
-        Self::start_in(dir, config, args, env)
+        Self::start_in(Self::fresh_dir(), config, args, env)
     }
 
     /// The same in a directory that another instance may have left.
     pub fn start_in(dir: TempDir, config: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let instance = Self::launch(dir, config, args, env);
+        instance.log.await_count("ready", 1);
+        instance
+    }
+
+    /// A directory for an instance.
+    pub fn fresh_dir() -> TempDir {
+        tempfile::Builder::new().prefix("kaval-test-").tempdir().unwrap()
+    }
+
+    /// One that may not be ready yet.
+    pub fn launch(dir: TempDir, config: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         fs::create_dir_all(dir.path().join("config/kaval")).unwrap();
         fs::create_dir_all(dir.path().join("run")).unwrap();
         fs::write(dir.path().join("config/kaval/kaval.toml"), config).unwrap();
         let mut command = command_in(dir.path());
         command.envs(env.iter().copied());
-        let mut daemon =
-            command.arg("serve").args(args).stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
+        // Many instances run at once; one that is to serve metrics says where.
+        let chosen = args.contains(&"--metrics") || config.contains("[metrics]");
+        let metrics: &[&str] = if chosen { &[] } else { &["--metrics", "off"] };
+        command.arg("serve").args(metrics).args(args).stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
+        let mut daemon = command.spawn().unwrap();
         let log = Log::default();
         log.clone().follow(daemon.stderr.take().unwrap());
-        let instance = Self { dir: Some(dir), log, daemon };
-        instance.log.await_count("ready", 1);
-        instance
+        Self { dir: Some(dir), log, daemon }
     }
 
     /// Ends keeper and supervisor, and with them every terminal; what is left is what is on disk.

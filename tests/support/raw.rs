@@ -41,6 +41,7 @@ pub struct Answer {
     pub name: Option<String>,
     pub floor: Option<u64>,
     pub end: Option<u64>,
+    pub more: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]

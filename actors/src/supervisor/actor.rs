@@ -12,16 +12,12 @@ use actix::{
     fut,
 };
 use actix_rt::ArbiterHandle;
-use futures_util::future::join_all;
 use rustix::process::Signal;
-use tokio::{
-    sync::oneshot,
-    time::{sleep, timeout},
-};
+use tokio::{sync::oneshot, time::sleep};
 
 use super::{
-    Create, CreateError, Created, EndAll, Find, FindAll, Found, Kill, KillError, List, Listing, NoSuchTerm, Remove,
-    RemoveError, Rename, RenameError, Selector, SetLimits,
+    Create, CreateError, Created, EndAll, Find, FindAll, Found, Kill, KillError, NoSuchTerm, Remove, RemoveError, Rename,
+    RenameError, Selector, SetLimits,
     execute::{Done, ExecuteError, Executor},
     inventory::Descriptors,
     manifest::{Record, State},
@@ -31,11 +27,10 @@ use crate::{
     Name, TermId,
     log::writer::Log,
     pty::{adopt, spawn},
-    terminal::{Buried, Course, Describe, Description, Drained, Gone, Held, Lane, Start, Stop, Terminal},
+    registry::{Announce, Card, Forget, News, Registry, Standing},
+    terminal::{Buried, Course, Drained, Gone, Held, Lane, Start, Stop, Terminal},
 };
 
-/// How long a listing waits for one terminal.
-const DESCRIBE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long until a step that failed is planned again, and an actor that died is started again.
 const RETRY: Duration = Duration::from_millis(500);
 /// Bytes of arguments and environment that a terminal may add; the kernel's limit for a whole exec is usually 2 MiB.
@@ -68,6 +63,8 @@ pub struct SupervisorParts {
     pub log: Log,
     /// What is refused.
     pub limits: Limits,
+    /// Told of every terminal, and what becomes of it.
+    pub registry: Addr<Registry>,
     /// Told once everything handed back has been dealt with.
     pub ready: oneshot::Sender<()>,
 }
@@ -81,6 +78,7 @@ pub struct Supervisor {
     executor: Executor,
     log: Log,
     limits: Limits,
+    registry: Addr<Registry>,
     recovering: BTreeSet<TermId>,
     ready: Option<oneshot::Sender<()>>,
 }
@@ -114,6 +112,7 @@ impl Supervisor {
             executor: parts.executor,
             log: parts.log,
             limits: parts.limits,
+            registry: parts.registry,
             recovering,
             ready: Some(parts.ready),
         }
@@ -174,6 +173,7 @@ impl Supervisor {
         self.merge_record(id, done.record);
         match done.result {
             Ok(()) => {
+                self.tell_registry(id, step);
                 for effect in effects(step) {
                     self.apply_to_actor(id, effect, ctx);
                 }
@@ -192,6 +192,46 @@ impl Supervisor {
                 ctx.run_later(RETRY, move |supervisor, ctx| supervisor.reconcile(id, ctx));
             }
         }
+    }
+
+    fn tell_registry(&self, id: TermId, step: Step) {
+        let recovering = self.recovering.contains(&id);
+        match step {
+            Step::Spawn | Step::Launch => self.announce(id, News::Created),
+            Step::Adopt if recovering => self.announce(id, News::Adopted),
+            Step::Recall if recovering => self.announce(id, News::Recalled),
+            Step::Bury(exit) => self.announce(id, News::Exited(exit)),
+            Step::Lose => self.announce(id, News::Lost),
+            // Once in a terminal's life.
+            Step::Forget => self.registry.do_send(Forget(id)),
+            // An actor that died and was started again is the same terminal as before.
+            Step::Adopt | Step::Recall | Step::Hangup | Step::Discard => {}
+        }
+    }
+
+    /// Tells the registry what has become of a terminal.
+    fn announce(&self, id: TermId, news: News) {
+        let Some(record) = self.records.get(&id) else { return };
+        let standing = match record.state {
+            State::Creating | State::Live => Standing::Live,
+            State::Exited(exit) => Standing::Exited(exit),
+            State::Lost | State::Removing => Standing::Lost,
+        };
+        let pidfd = self.entries.get(&id).and_then(|entry| entry.descriptors.pidfd.as_ref());
+        let live = pidfd.filter(|_| standing == Standing::Live);
+        let card = Card {
+            id,
+            name: record.name.clone(),
+            argv: record.argv.clone(),
+            cwd: record.cwd.clone(),
+            created_ms: record.created_ms,
+            size: record.size,
+            offset: record.offset,
+            standing,
+            pid: live.and_then(|pidfd| adopt::pid_of(pidfd.as_fd())).map(|pid| pid.as_raw_nonzero().get() as u32),
+        };
+        // A few times in a terminal's life.
+        self.registry.do_send(Announce { card, news });
     }
 
     /// Takes a step's record over, except for what was asked meanwhile.
@@ -266,6 +306,7 @@ impl Supervisor {
             course,
             supervisor: ctx.address().recipient(),
             gone: ctx.address().recipient(),
+            registry: self.registry.clone().recipient(),
         };
         entry.seen = ActorSeen::default();
         let lane = &self.lanes[id.0 as usize % self.lanes.len()];
@@ -549,33 +590,6 @@ impl Handler<FindAll> for Supervisor {
     }
 }
 
-impl Handler<List> for Supervisor {
-    type Result = ResponseFuture<Vec<Listing>>;
-
-    fn handle(&mut self, _: List, _: &mut Self::Context) -> Self::Result {
-        let records = self.records.values().filter(|record| !matches!(record.state, State::Removing | State::Creating));
-        let listings: Vec<_> = records
-            .map(|record| {
-                let entry = self.entries.get(&record.id);
-                let pidfd = entry.and_then(|entry| entry.descriptors.pidfd.clone());
-                let actor = entry.and_then(|entry| entry.actor.clone());
-                let record = record.clone();
-                async move {
-                    let description = match actor {
-                        Some(actor) => timeout(DESCRIBE_PATIENCE, actor.send(Describe)).await.ok().and_then(Result::ok),
-                        None => None,
-                    };
-                    let live = pidfd.filter(|_| record.state == State::Live);
-                    let pid = live.and_then(|pidfd| adopt::pid_of(pidfd.as_fd())).map(|pid| pid.as_raw_nonzero().get() as u32);
-                    let recorded = Description { offset: record.offset, ..Description::default() };
-                    Listing { record, description: description.unwrap_or(recorded), pid }
-                }
-            })
-            .collect();
-        Box::pin(join_all(listings))
-    }
-}
-
 impl Handler<Kill> for Supervisor {
     type Result = ResponseFuture<Result<(), KillError>>;
 
@@ -624,7 +638,7 @@ impl Handler<Rename> for Supervisor {
         let written = self.changed(id, ctx);
         let written = async move { written.await.unwrap_or(Err(ExecuteError::Gone)) };
         Box::pin(written.into_actor(self).map(move |result, supervisor, _| {
-            result.map_err(|error| {
+            result.inspect(|()| supervisor.announce(id, News::Renamed { from: before.clone() })).map_err(|error| {
                 if let Some(record) = supervisor.records.get_mut(&id) {
                     record.name = before.clone();
                 }

@@ -9,10 +9,7 @@ use super::{
     execute::ExecuteError,
     manifest::{Declaration, Record, Restart},
 };
-use crate::{
-    Name, Size, TermId,
-    terminal::{Description, Terminal},
-};
+use crate::{Name, Size, TermId, terminal::Terminal};
 
 /// Creates a terminal. Answered once its command runs.
 #[derive(Debug, Clone, Message)]
@@ -138,22 +135,6 @@ pub struct SetLimits(pub Limits);
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<Found>")]
 pub struct FindAll;
-
-/// Lists all terminals, by id.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Vec<Listing>")]
-pub struct List;
-
-/// One terminal of a [`List`].
-#[derive(Debug, Clone)]
-pub struct Listing {
-    /// Its record.
-    pub record: Record,
-    /// What its actor says; default if it does not answer in time.
-    pub description: Description,
-    /// Its child's process id, while there is one.
-    pub pid: Option<u32>,
-}
 
 /// Ends a terminal's child.
 #[derive(Debug, Clone, Message)]

@@ -6,6 +6,8 @@
 //!   Drained, Gone ─────────►  what is seen                            └─────► terminal actors, on their lanes
 //! ```
 //!
+//! Whatever becomes of a terminal is announced to the [registry](crate::registry) before anybody is answered who asked for it.
+//!
 //! **Invariants.** Creation, adoption, exit, kill and removal are all the same thing: a record or an observation changes, and
 //! the plan is made again. At most one step a terminal is under way.
 
@@ -22,7 +24,7 @@ pub use self::{
     actor::{Limits, Supervisor, SupervisorParts},
     custody::{Custody, NoCustody},
     messages::{
-        Create, CreateError, Created, EndAll, Find, FindAll, Found, Kill, KillError, List, Listing, NoSuchTerm, Remove,
-        RemoveError, Rename, RenameError, Selector, SetLimits,
+        Create, CreateError, Created, EndAll, Find, FindAll, Found, Kill, KillError, NoSuchTerm, Remove, RemoveError, Rename,
+        RenameError, Selector, SetLimits,
     },
 };

@@ -21,13 +21,14 @@ use tokio::{
 };
 
 use super::{
-    Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Describe, Description, Detach, Drained, Gone,
-    Hibernate, HibernateError, Input, InputError, Lane, ListClients, Mode, Pump, ReadPage, Resize, ResizeError, Snapshot,
-    SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot,
-    fanout::{Client, Need, QUEUE_BYTES_MAX},
+    Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Detach, Drained, Gone, Hibernate, HibernateError,
+    Input, InputError, Lane, ListClients, Mode, Pump, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind,
+    Start, Stop, TakeSnapshot,
+    fanout::{Client, Need},
     intake::Intake,
     messages::Held,
     page,
+    reporter::Reporter,
     screen::Screen,
     state::{Happening, Phase},
 };
@@ -45,6 +46,7 @@ use crate::{
         input::{self, Appended, InputQueue, Numbered},
         ready,
     },
+    registry::{MemoryParts, TermNews},
 };
 
 /// Input that may wait for the child while more is acknowledged at once; beyond, senders are held up.
@@ -68,16 +70,16 @@ const MAILBOX_MAX: usize = 256;
 
 /// See [the module](super).
 pub struct Terminal {
-    id: TermId,
+    pub(super) id: TermId,
     lane: Rc<Lane>,
     logged: bool,
     pty: Option<Rc<AsyncFd<Arc<Master>>>>,
     course: Option<Course>,
     obituary: Obituary,
     phase: Phase,
-    screen: Screen,
-    size: Size,
-    clients: HashMap<ClientId, Client>,
+    pub(super) screen: Screen,
+    pub(super) size: Size,
+    pub(super) clients: HashMap<ClientId, Client>,
     input: Option<InputQueue>,
     unacknowledged: VecDeque<Unacknowledged>,
     intake: Option<SpawnHandle>,
@@ -88,7 +90,8 @@ pub struct Terminal {
     /// Bytes that came since the mirror was last drawn on.
     undrawn: usize,
     delayed: Option<SpawnHandle>,
-    last_output_ms: Option<u64>,
+    pub(super) last_output_ms: Option<u64>,
+    pub(super) reporter: Reporter,
 }
 
 /// Input that is kept, but so far back that whoever sent it is to wait: its end, and who waits.
@@ -143,6 +146,7 @@ impl Terminal {
             delayed: None,
             held_back: false,
             last_output_ms: None,
+            reporter: Reporter::new(start.registry),
         }
     }
 
@@ -224,6 +228,7 @@ impl Terminal {
         }
         drop(journal);
         let offset = self.end_offset();
+        self.report();
         // Once in a child's life.
         self.obituary.supervisor.do_send(Drained { id: self.id, exit, offset });
     }
@@ -238,8 +243,18 @@ impl Terminal {
         (self.pty, self.input) = (None, None);
     }
 
-    fn end_offset(&self) -> u64 {
+    pub(super) fn end_offset(&self) -> u64 {
         self.lane.journal().end_offset(self.id).unwrap_or(0)
+    }
+
+    /// Estimated bytes of memory that it takes, by what for.
+    pub(super) fn memory(&self) -> MemoryParts {
+        MemoryParts {
+            mirror: self.screen.memory_bytes(),
+            pending: self.input.as_ref().map_or(0, InputQueue::pending),
+            clients: self.clients.values().map(Client::memory_bytes).sum(),
+            actor: size_of::<Self>() as u64,
+        }
     }
 
     /// Gives what the journal has to clients first, then to the mirror.
@@ -272,6 +287,7 @@ impl Terminal {
             ctx.cancel_future(delayed);
         }
         let more = self.screen.advance(&mut self.lane.journal(), DRAW_BYTES_MAX);
+        self.report_soon(ctx);
         if more && !self.drawing {
             self.drawing = true;
             Self::draw_soon(ctx);
@@ -296,7 +312,9 @@ impl Terminal {
             Need::Resync => {
                 let end = self.end_offset();
                 if let Some(client) = self.clients.get_mut(&id) {
-                    client.lag(end);
+                    let from = client.lag(end);
+                    self.reporter.tally.lags += 1;
+                    self.report_news(TermNews::Lagged { client: id.0, from, to: end });
                 }
                 self.show(id);
             }
@@ -306,11 +324,13 @@ impl Terminal {
 
     fn tell_exit(&mut self, id: ClientId) {
         let end = self.end_offset();
-        if let (Some(exit), Some(client)) = (self.phase.recorded_exit(), self.clients.get_mut(&id))
-            && client.exit(exit, end)
+        let Some(exit) = self.phase.recorded_exit() else { return };
+        if self.clients.get(&id).is_some_and(|client| client.has_all(end))
+            && let Some(client) = self.clients.remove(&id)
         {
-            self.clients.remove(&id);
             self.park_if_over();
+            self.report_news(TermNews::Detached { client: id.0 });
+            client.exit(exit);
         }
     }
 
@@ -350,6 +370,7 @@ impl Terminal {
         self.lane.journal().append(self.id, Kind::Resize, &mirror::encode_size(size)).map_err(|error| refused(&error))?;
         pty.get_ref().resize(size).map_err(|error| refused(&error))?;
         self.size = size;
+        self.report();
         Ok(())
     }
 
@@ -399,7 +420,10 @@ impl Terminal {
         let Some(queue) = self.input.as_mut().filter(|_| self.pty.is_some()) else { return Err(InputError::Ended) };
         let numbered = numbered.map(|(name, seq)| Numbered { source: input::source(name), seq: *seq });
         match queue.append(numbered, data) {
-            Ok(Appended::At(end)) => Ok(end),
+            Ok(Appended::At(end)) => {
+                self.reporter.tally.input += data.len() as u64;
+                Ok(end)
+            }
             Ok(Appended::Repeated) => Ok(0),
             Ok(Appended::Full) => Err(InputError::Full),
             Err(error) => {
@@ -469,6 +493,7 @@ impl Actor for Terminal {
             tracing::error!(id = %self.id, %error, "the pty could not be taken over: the supervisor tries again");
             return ctx.stop();
         }
+        self.report();
         if !matches!(self.phase, Phase::Ended(_)) {
             self.drawing = true;
             Self::draw_soon(ctx);
@@ -488,9 +513,11 @@ impl StreamHandler<Result<Ingest, JournalError>> for Terminal {
             Ok(Ingest { bytes, source }) => {
                 if bytes > 0 {
                     self.last_output_ms = Some(now_ms());
+                    self.reporter.tally.output += bytes as u64;
                     self.happen(Happening::Output, ctx);
                 }
                 self.publish_turn(bytes, ctx);
+                self.report_soon(ctx);
                 if source == Source::HungUp {
                     self.happen(Happening::HungUp, ctx);
                 }
@@ -520,6 +547,8 @@ impl Handler<Checkpoint> for Terminal {
         } else if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
             self.screen.park(&journal);
         }
+        drop(journal);
+        self.report_soon(ctx);
     }
 }
 
@@ -580,15 +609,17 @@ impl Terminal {
         let client = Client::new(attach.mode, size, attach.program, cursor, offset);
         let outbox = client.outbox.clone();
         self.clients.insert(id, client);
+        self.reporter.news.push(TermNews::Attached { client: id.0 });
         self.activate(Some(id));
         if attach.from == AttachFrom::Screen || offset > self.end_offset() {
             self.show(id);
         }
         self.publish(ctx);
+        self.report();
         Attached { client: id, outbox }
     }
 
-    fn snapshot(&mut self, kind: SnapshotKind) -> Snapshot {
+    fn snapshot(&mut self, kind: SnapshotKind, ctx: &mut Context<Self>) -> Snapshot {
         let mut journal = self.lane.journal();
         let mirror = self.screen.now(&mut journal);
         let body = match kind {
@@ -599,6 +630,7 @@ impl Terminal {
         let snapshot = Snapshot { offset: journal.end_offset(self.id).unwrap_or(0), size: mirror.size(), body };
         drop(journal);
         self.park_if_over();
+        self.report_soon(ctx);
         snapshot
     }
 }
@@ -623,16 +655,14 @@ impl Handler<Detach> for Terminal {
     type Result = MessageResult<Detach>;
 
     fn handle(&mut self, Detach(which): Detach, _: &mut Self::Context) -> Self::Result {
-        let before = self.clients.len();
-        self.clients.retain(|id, client| {
-            let goes = which.is_none_or(|which| which == *id);
-            if goes {
-                client.detach();
-            }
-            !goes
-        });
-        self.park_if_over();
-        MessageResult(before - self.clients.len())
+        let going: Vec<_> = self.clients.extract_if(|id, _| which.is_none_or(|which| which == *id)).collect();
+        if !going.is_empty() {
+            self.park_if_over();
+            self.reporter.news.extend(going.iter().map(|(id, _)| TermNews::Detached { client: id.0 }));
+            self.report();
+            going.iter().for_each(|(_, client)| client.detach());
+        }
+        MessageResult(going.len())
     }
 }
 
@@ -657,6 +687,8 @@ impl Handler<Hibernate> for Terminal {
         self.screen.now(&mut journal);
         self.screen.checkpoint(&mut journal).map_err(|error| HibernateError::NoCheckpoint(error.to_string()))?;
         self.screen.hibernate(&journal);
+        drop(journal);
+        self.report();
         Ok(())
     }
 }
@@ -675,6 +707,7 @@ impl Handler<Input> for Terminal {
                 self.activate(input.client);
                 self.unacknowledged.push_back(Unacknowledged { at, reply: input.reply });
                 self.deliver(ctx);
+                self.report_soon(ctx);
             }
             Err(refusal) => _ = input.reply.send(Err(refusal)),
         }
@@ -701,7 +734,7 @@ impl Handler<TakeSnapshot> for Terminal {
     type Result = Recalled<Snapshot>;
 
     fn handle(&mut self, TakeSnapshot(kind): TakeSnapshot, _: &mut Self::Context) -> Self::Result {
-        Box::pin(self.recalled().map(move |(), terminal, _| terminal.snapshot(kind)))
+        Box::pin(self.recalled().map(move |(), terminal, ctx| terminal.snapshot(kind, ctx)))
     }
 }
 
@@ -734,24 +767,6 @@ impl Handler<ReadPage> for Terminal {
             }
         };
         Box::pin(read.into_actor(self))
-    }
-}
-
-impl Handler<Describe> for Terminal {
-    type Result = MessageResult<Describe>;
-
-    fn handle(&mut self, _: Describe, _: &mut Self::Context) -> Self::Result {
-        let input = self.input.as_ref().map_or(0, |queue| queue.pending() as usize);
-        let queues = self.clients.len() * (QUEUE_BYTES_MAX / 16);
-        MessageResult(Description {
-            title: self.screen.title().to_owned(),
-            size: Some(self.size),
-            offset: self.end_offset(),
-            clients: self.clients.len(),
-            hibernated: self.screen.is_hibernated(),
-            last_output_ms: self.last_output_ms,
-            memory_bytes: self.screen.memory_bytes() + (input + queues + size_of::<Self>()) as u64,
-        })
     }
 }
 

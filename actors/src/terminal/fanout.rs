@@ -290,18 +290,25 @@ impl Client {
         self.behind_max = Some(LAG_BYTES_MAX);
     }
 
-    /// Declares what a resync leaves out.
-    pub(super) fn lag(&mut self, to: u64) {
+    /// Declares what a resync leaves out; the first byte of it.
+    pub(super) fn lag(&mut self, to: u64) -> u64 {
         self.outbox.push(Event::Lagged { from: self.next, to });
+        self.next
     }
 
-    /// Tells the child's end if the last byte came before; whether it did. Nothing is to be told after that.
-    pub(super) fn exit(&mut self, exit: Exit, end: u64) -> bool {
-        let told = self.next >= end;
-        if told {
-            self.outbox.push(Event::Exited(exit));
-        }
-        told
+    /// Whether it was given every byte up to `end`.
+    pub(super) fn has_all(&self, end: u64) -> bool {
+        self.next >= end
+    }
+
+    /// Tells the child's end. Nothing is to be told after that.
+    pub(super) fn exit(&self, exit: Exit) {
+        self.outbox.push(Event::Exited(exit));
+    }
+
+    /// Bytes that it takes, its queue included.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        (size_of::<Self>() + size_of::<Outbox>() + self.outbox.bytes()) as u64
     }
 
     pub(super) fn detach(&self) {

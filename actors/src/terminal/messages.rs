@@ -12,6 +12,7 @@ use crate::{
     log::piece::{Page, PageStart},
     mirror::ScreenView,
     pty::{Exit, Master},
+    registry::Report,
 };
 
 /// What a terminal actor starts with.
@@ -30,6 +31,8 @@ pub struct Start {
     pub supervisor: Recipient<Drained>,
     /// Who is told that the actor is no more.
     pub gone: Recipient<Gone>,
+    /// Who is told how it stands.
+    pub registry: Recipient<Report>,
 }
 
 /// What a starting terminal finds.
@@ -268,28 +271,4 @@ pub struct ReadPage {
     pub to: u64,
     /// Most bytes of output wanted.
     pub bytes_max: usize,
-}
-
-/// Asks what a listing shows.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Description")]
-pub struct Describe;
-
-/// What a listing shows of a terminal, beyond its record.
-#[derive(Debug, Clone, Default)]
-pub struct Description {
-    /// The title its programs set.
-    pub title: String,
-    /// Its size now.
-    pub size: Option<Size>,
-    /// Where its output stands.
-    pub offset: u64,
-    /// How many watch.
-    pub clients: usize,
-    /// Its grid is dropped until something needs it.
-    pub hibernated: bool,
-    /// When output last came, milliseconds since the Unix epoch; `None` before any did since the supervisor started.
-    pub last_output_ms: Option<u64>,
-    /// Estimated bytes of its mirror, queues and pending input.
-    pub memory_bytes: u64,
 }

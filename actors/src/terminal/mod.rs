@@ -8,6 +8,8 @@
 //!             Resize ─► journal record ─► PTY                        pidfd ─► drain ─► Drained ─► supervisor ─► Bury
 //! ```
 //!
+//! How it stands goes to the [registry](crate::registry) by itself: nobody asks.
+//!
 //! A [`Lane`] is what an arbiter's terminals share: the journal, and each other's addresses for when it needs room.
 //!
 //! **Invariants.** Nothing reaches a client or the mirror but from a committed journal record (law 1). A client holds a bounded queue
@@ -20,6 +22,7 @@ mod intake;
 mod lane;
 mod messages;
 mod page;
+mod reporter;
 mod screen;
 mod state;
 #[cfg(test)]
@@ -30,8 +33,8 @@ pub use self::{
     fanout::{ClientId, Event, Mode, Outbox},
     lane::Lane,
     messages::{
-        Attach, AttachFrom, Attached, Buried, Checkpoint, ClientView, Course, Describe, Description, Detach, Drained, Gone,
-        Held, Hibernate, HibernateError, Input, InputError, ListClients, Pump, ReadPage, Resize, ResizeError, Snapshot,
-        SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot,
+        Attach, AttachFrom, Attached, Buried, Checkpoint, ClientView, Course, Detach, Drained, Gone, Held, Hibernate,
+        HibernateError, Input, InputError, ListClients, Pump, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody,
+        SnapshotKind, Start, Stop, TakeSnapshot,
     },
 };

@@ -26,15 +26,17 @@ use crate::{
         writer::{Log, Settings},
     },
     pty::{Exit, Master},
+    registry::{Report, TermNews},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const TERM: TermId = TermId(1);
 
-/// Hears what a supervisor would.
+/// Hears what a supervisor and a registry would.
 struct Ear {
     drained: mpsc::UnboundedSender<Drained>,
     gone: mpsc::UnboundedSender<Gone>,
+    reports: mpsc::UnboundedSender<Report>,
 }
 
 impl Actor for Ear {
@@ -57,10 +59,19 @@ impl Handler<Gone> for Ear {
     }
 }
 
+impl Handler<Report> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, report: Report, _: &mut Self::Context) {
+        let _ = self.reports.send(report);
+    }
+}
+
 struct Stage {
     terminal: Addr<Terminal>,
     drained: mpsc::UnboundedReceiver<Drained>,
     gone: mpsc::UnboundedReceiver<Gone>,
+    reports: mpsc::UnboundedReceiver<Report>,
 }
 
 fn pty() -> (Arc<Master>, OwnedFd) {
@@ -96,12 +107,12 @@ fn start_with(journal: Journal, course: Course) -> Stage {
 
 fn start_on_lane(course: Course) -> Stage {
     let ((drained_at, drained), (gone_at, gone)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-    let ear = Ear { drained: drained_at, gone: gone_at }.start();
-    let (supervisor, obituary): (Recipient<Drained>, Recipient<Gone>) = (ear.clone().recipient(), ear.recipient());
-    let terminal =
-        Terminal::new(Start { id: TERM, size: Size::DEFAULT, offset: 0, logged: true, course, supervisor, gone: obituary })
-            .start();
-    Stage { terminal, drained, gone }
+    let (reports_at, reports) = mpsc::unbounded_channel();
+    let ear = Ear { drained: drained_at, gone: gone_at, reports: reports_at }.start();
+    let (supervisor, obituary): (Recipient<Drained>, Recipient<Gone>) = (ear.clone().recipient(), ear.clone().recipient());
+    let registry = ear.recipient();
+    let start = Start { id: TERM, size: Size::DEFAULT, offset: 0, logged: true, course, supervisor, gone: obituary, registry };
+    Stage { terminal: Terminal::new(start).start(), drained, gone, reports }
 }
 
 fn attach(from: AttachFrom) -> Attach {
@@ -127,13 +138,19 @@ fn an_orphan_whose_pty_something_keeps_open_is_drained() {
 #[test]
 fn one_who_was_told_the_end_is_no_client_any_more() {
     System::new().block_on(async {
-        let stage = start(Course::Ended(Some(Exit::Code(3))));
+        let mut stage = start(Course::Ended(Some(Exit::Code(3))));
         for _ in 0..3 {
             let attached = stage.terminal.send(attach(AttachFrom::Offset(0))).await.unwrap();
             assert_eq!(soon(attached.outbox.next()).await, Some((Event::Exited(Exit::Code(3)), false)));
             assert_eq!(soon(attached.outbox.next()).await, None);
         }
-        assert_eq!(stage.terminal.send(Describe).await.unwrap().clients, 0);
+        let (mut news, mut clients) = (Vec::new(), usize::MAX);
+        while news.len() < 6 {
+            let report = soon(stage.reports.recv()).await.unwrap();
+            news.extend(report.news);
+            clients = report.clients;
+        }
+        assert_eq!((clients, matches!(news[5], TermNews::Detached { .. })), (0, true));
     });
 }
 
@@ -260,14 +277,54 @@ fn one_who_is_asked_for_room_before_it_is_there_keeps_its_offset_and_is_asked_ag
         assert_eq!(lane.journal().end_offset(TERM), Some(4096));
 
         let (master, _slave) = pty();
-        let stage = start_on_lane(Course::Orphaned(master));
+        let mut stage = start_on_lane(Course::Orphaned(master));
         stage.terminal.send(IsDrawing).await.unwrap();
         lane.ask_for_room();
         while stage.terminal.send(IsDrawing).await.unwrap() {}
         lane.log().drain().await;
         flood(&mut lane.journal(), flooding).expect("room");
-        assert_eq!(stage.terminal.send(Describe).await.unwrap().offset, 4096);
+        assert_eq!(soon(stage.reports.recv()).await.unwrap().offset, 4096);
     });
+}
+
+#[test]
+fn what_is_counted_is_reported_once_and_what_a_client_did_before_it_is_answered() {
+    System::new().block_on(async {
+        let (master, slave) = pty();
+        let mut stage = start(Course::Orphaned(master));
+        let attached = stage.terminal.send(attach(AttachFrom::Offset(0))).await.unwrap();
+        let mut output = 0;
+        for piece in [&b"one"[..], b"\x1b]2;a title\x07", b"three"] {
+            rustix::io::write(&slave, piece).unwrap();
+            while soon(attached.outbox.next()).await.is_some_and(|(event, _)| !matches!(event, Event::Output { .. })) {}
+        }
+        let size = Size::new(90, 30).unwrap();
+        stage.terminal.send(Resize { client: None, size }).await.unwrap().unwrap();
+        let last = loop {
+            let report = soon(stage.reports.recv()).await.unwrap();
+            output += report.since.output;
+            if report.size == size {
+                break report;
+            }
+        };
+        assert_eq!((last.offset, output, last.title.as_str(), last.clients), (20, 20, "a title", 1));
+        assert!(last.memory.mirror > 0 && last.memory.clients > 0 && last.last_output_ms.is_some());
+    });
+}
+
+/// Asks for what the next report would say.
+struct Stand;
+
+impl actix::Message for Stand {
+    type Result = Report;
+}
+
+impl Handler<Stand> for Terminal {
+    type Result = actix::MessageResult<Stand>;
+
+    fn handle(&mut self, _: Stand, _: &mut Self::Context) -> Self::Result {
+        actix::MessageResult(self.stands())
+    }
 }
 
 async fn text(terminal: &Addr<Terminal>) -> String {
@@ -286,13 +343,13 @@ fn a_hibernated_terminal_keeps_title_and_screen_and_wakes_on_output() {
         rustix::io::write(&slave, b"\x1b]2;a title\x07before").unwrap();
         while soon(attached.outbox.next()).await.is_some_and(|(event, _)| !matches!(event, Event::Output { .. })) {}
         assert_eq!(stage.terminal.send(Hibernate).await.unwrap(), Ok(()));
-        let asleep = stage.terminal.send(Describe).await.unwrap();
+        let asleep = stage.terminal.send(Stand).await.unwrap();
         assert_eq!((asleep.hibernated, asleep.title.as_str()), (true, "a title"));
         rustix::io::write(&slave, b" after").unwrap();
         while soon(attached.outbox.next()).await.is_some_and(|(event, _)| !matches!(event, Event::Output { .. })) {}
-        let awake = stage.terminal.send(Describe).await.unwrap();
+        let awake = stage.terminal.send(Stand).await.unwrap();
         assert_eq!((awake.hibernated, awake.title.as_str()), (false, "a title"));
-        assert!(awake.memory_bytes > asleep.memory_bytes + 80 * 24 * 32 / 2);
+        assert!(awake.memory.mirror > asleep.memory.mirror + 80 * 24 * 32 / 2);
         assert_eq!(text(&stage.terminal).await, "before after\n");
     });
 }
@@ -307,9 +364,9 @@ fn a_checkpoint_asked_of_a_hibernated_terminal_leaves_it_asleep() {
         while soon(attached.outbox.next()).await.is_some_and(|(event, _)| !matches!(event, Event::Output { .. })) {}
         stage.terminal.send(Hibernate).await.unwrap().unwrap();
         stage.terminal.send(Checkpoint).await.unwrap();
-        assert!(stage.terminal.send(Describe).await.unwrap().hibernated);
+        assert!(stage.terminal.send(Stand).await.unwrap().hibernated);
         assert_eq!(text(&stage.terminal).await, "kept\n");
-        assert!(!stage.terminal.send(Describe).await.unwrap().hibernated);
+        assert!(!stage.terminal.send(Stand).await.unwrap().hibernated);
     });
 }
 

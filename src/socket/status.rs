@@ -1,0 +1,61 @@
+//! How the supervisor is, in one answer: its own account, the registry's, the allocator's and the kernel's.
+
+use kaval_actors::{
+    log::journal::DataPath,
+    registry::{LaneFigures, LogFigures, TakeFigures},
+};
+
+use super::{Hub, connection::Session, ops};
+use crate::{
+    vitals::{Heap, Usage},
+    wire::{FdInfo, LaneInfo, LogInfo, MemoryInfo, StatusOk, TermCounts, WireError},
+};
+
+/// The answer to `status`.
+pub(super) async fn status(session: &Session) -> Result<StatusOk, WireError> {
+    let hub = &session.hub;
+    let figures = hub.registry.send(TakeFigures { terms: false }).await.map_err(|_| ops::ending())?;
+    let (heap, usage) =
+        actix_rt::task::spawn_blocking(|| (Heap::now(), Usage::now().unwrap_or_default())).await.unwrap_or_default();
+    let [live, hibernated, exited, lost] = figures.states().map(|(_, terms)| terms);
+    Ok(StatusOk {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        boot: hub.boot.clone(),
+        uptime_ms: hub.started.elapsed().as_millis() as u64,
+        previous_end: figures.previous_end.clone(),
+        recovery_ms: figures.recovery.map(|took| took.as_millis() as u64),
+        data_path: data_path(hub).to_owned(),
+        terms: TermCounts { live, hibernated, exited, lost },
+        clients: figures.clients(),
+        connections: hub.connections.get(),
+        memory: MemoryInfo { allocated_bytes: heap.allocated_bytes, resident_bytes: heap.resident_bytes },
+        journal_bytes: figures.journal_bytes(),
+        log: log(figures.log),
+        fds: FdInfo { open: usage.open_fds, max: usage.max_fds },
+        lanes: figures.lanes.into_iter().map(lane).collect(),
+        metrics: hub.endpoint.as_ref().and_then(|endpoint| endpoint.address()).map(|address| address.to_string()),
+    })
+}
+
+fn data_path(hub: &Hub) -> &'static str {
+    match hub.data_path {
+        DataPath::Splice => "splice",
+        DataPath::Copy => "copy",
+    }
+}
+
+fn lane(lane: LaneFigures) -> LaneInfo {
+    LaneInfo { name: lane.name, lag_ms: lane.lag.as_micros() as f64 / 1e3, journal_bytes: lane.journal_bytes }
+}
+
+fn log(log: LogFigures) -> LogInfo {
+    LogInfo {
+        logged_bytes: log.logged,
+        live_bytes: log.live,
+        disk_bytes: log.disk,
+        disk_free_bytes: log.disk_free,
+        gap_bytes: log.gaps,
+        faulty: log.faulty,
+    }
+}

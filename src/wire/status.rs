@@ -1,0 +1,108 @@
+//! The bodies of the answers about the supervisor itself.
+
+use serde::{Deserialize, Serialize};
+
+/// The answer to `events`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct EventsOk {
+    /// The terminal's id, if one was asked for: good for asking again after it was renamed or removed.
+    pub term: Option<u32>,
+    /// The first number that will be told.
+    pub next: u64,
+}
+
+/// The answer to `status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusOk {
+    /// The supervisor's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Names this run of it, as in the answer to hello.
+    pub boot: String,
+    /// How long it has run, in milliseconds.
+    pub uptime_ms: u64,
+    /// How the one before it ended, in a few words; `first start` if there was none.
+    pub previous_end: String,
+    /// How long it took from its start until every terminal was taken over, in milliseconds.
+    pub recovery_ms: Option<u64>,
+    /// How output reaches the journal: `splice`, or `copy`, which a kill may cost bytes.
+    pub data_path: String,
+    /// Terminals, by state.
+    pub terms: TermCounts,
+    /// Clients that are attached to a terminal.
+    pub clients: usize,
+    /// Connections to the socket, this one included.
+    pub connections: usize,
+    /// The allocator's figures, in bytes.
+    pub memory: MemoryInfo,
+    /// Output that the journals hold, in bytes.
+    pub journal_bytes: u64,
+    /// What is on disk.
+    pub log: LogInfo,
+    /// Descriptors.
+    pub fds: FdInfo,
+    /// The threads that terminals run on, and the main one first.
+    pub lanes: Vec<LaneInfo>,
+    /// Where metrics are served; absent if nowhere.
+    pub metrics: Option<String>,
+}
+
+/// How many terminals are in each state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TermCounts {
+    /// Its child runs.
+    pub live: usize,
+    /// The same, and its screen is parked.
+    pub hibernated: usize,
+    /// Its child has ended.
+    pub exited: usize,
+    /// Its PTY is gone.
+    pub lost: usize,
+}
+
+/// The allocator's figures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryInfo {
+    /// Bytes in use.
+    pub allocated_bytes: u64,
+    /// Bytes that the allocator has from the kernel, in memory.
+    pub resident_bytes: u64,
+}
+
+/// What is on disk, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogInfo {
+    /// Output that was logged since the supervisor started.
+    pub logged_bytes: u64,
+    /// All logs, as they are stored.
+    pub live_bytes: u64,
+    /// The files that they are stored in.
+    pub disk_bytes: u64,
+    /// What is free on that disk.
+    pub disk_free_bytes: u64,
+    /// Output that never got there since the supervisor started.
+    pub gap_bytes: u64,
+    /// It stands still, since it cannot be written.
+    pub faulty: bool,
+}
+
+/// Descriptors that are open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FdInfo {
+    /// How many are.
+    pub open: u64,
+    /// How many may be.
+    pub max: u64,
+}
+
+/// A thread that terminals run on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LaneInfo {
+    /// Its name.
+    pub name: String,
+    /// The most that a timer on it was late in the last minute, in milliseconds.
+    pub lag_ms: f64,
+    /// Output that its journal holds, in bytes.
+    pub journal_bytes: u64,
+}
