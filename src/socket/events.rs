@@ -183,6 +183,8 @@ fn words(what: &Happening) -> (&'static str, Details) {
         Happening::Clients(TermNews::Lagged { client, from, to }) => {
             ("lagged", details([("client", json!(client)), ("from", json!(from)), ("to", json!(to))]))
         }
+        Happening::LogFault { kind } => ("log-fault", details([("fault", json!(kind))])),
+        Happening::LogResumed => ("log-resumed", details([])),
         Happening::SupervisorRestarted { cause } => ("supervisor-restarted", details([("cause", json!(cause))])),
     }
 }

@@ -55,7 +55,7 @@ fn log(log: LogFigures) -> LogInfo {
         live_bytes: log.live,
         disk_bytes: log.disk,
         disk_free_bytes: log.disk_free,
-        gap_bytes: log.gaps,
+        gap_bytes: log.gaps.iter().sum(),
         faulty: log.faulty,
     }
 }

@@ -169,6 +169,21 @@ def tour(path, lock):
     refused("spawn_failed", one.call, "new", command=["/no/such/program"])
     refused("bad_request", one.call, "new", name="a b")
 
+    # What happens, from the first number on.
+    seen = one.request("events", **{"from": 0})
+    one.answer(seen)
+
+    def happened(connection, req, kind, last=-1):
+        while True:
+            event = connection.event(req)
+            assert event["seq"] > last, event
+            last = event["seq"]
+            if event["kind"] == kind:
+                return last
+
+    last = happened(one, seen, "created")
+    assert one.call("status")["boot"] == one.boot
+
     # Its screen, first and last.
     watcher = Watcher(one, made["id"], 0)
     watcher.until(b"very ready\r\n")
@@ -208,7 +223,13 @@ def tour(path, lock):
     assert (term["name"], term["state"], term["exit"], term["clients"]) == ("renamed", "live", None, 2)
     assert (term["size"], term["cwd"], term["offset"]) == ({"cols": 100, "rows": 40}, "/usr", watcher.offset)
 
-    # History: all of it, and a piece.
+    last = happened(one, seen, "renamed", last)
+
+    # History: as lines; every byte of it, and a piece.
+    lines = one.request("history", term="renamed")
+    one.answer(lines)
+    text = b"".join(event["data"] for event in one.stream(lines))
+    assert text.startswith(b"very ready\nfirst\nsecond\n"), text
     def history(**fields):
         req = one.request("history", term="renamed", format="raw", **fields)
         about = one.answer(req)
@@ -264,6 +285,9 @@ def tour(path, lock):
         pass
     two = again(path)
     assert two.boot != one.boot
+    seen = two.request("events", **{"from": last + 1})
+    two.answer(seen)
+    last = happened(two, seen, "supervisor-restarted", last)
     watcher.attach(two, made["id"])
     two.call("input", term=made["id"], data=b"third\n", client=me, seq=3)
     two.call("input", term=made["id"], data=b"fourth\n", client=me, seq=4)
@@ -278,6 +302,7 @@ def tour(path, lock):
     refused("ended", two.call, "input", term="renamed", data=b"x")
     assert two.call("ls")["terms"][0]["exit"] == {"signal": 15}
     two.call("rm", term="renamed")
+    happened(two, seen, "removed", happened(two, seen, "exited", last))
     assert two.call("ls")["terms"] == []
 
 

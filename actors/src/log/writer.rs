@@ -69,8 +69,8 @@ pub struct Stats {
     pub disk_bytes: AtomicU64,
     /// Bytes free on that disk.
     pub disk_free_bytes: AtomicU64,
-    /// Output bytes found missing since the start.
-    pub gap_bytes: AtomicU64,
+    /// Output bytes found missing since the start, by what kept them from the disk, in the order of [`FAULT_KINDS`].
+    pub gap_bytes: [AtomicU64; FAULT_KINDS.len()],
     /// Faults by kind since the start, in the order of [`FAULT_KINDS`].
     pub faults: [AtomicU64; FAULT_KINDS.len()],
     /// Whether the log stands still.
@@ -91,10 +91,15 @@ pub enum FaultKind {
     Store,
     /// A journal's record does not agree with its checksum.
     Journal,
+    /// The disk was too slow for what was put out.
+    Stall,
 }
 
 /// The names of the kinds of fault, in the order of [`FaultKind`].
-pub const FAULT_KINDS: [&str; 4] = ["disk_full", "limit", "store", "journal"];
+pub const FAULT_KINDS: [&str; 5] = ["disk_full", "limit", "store", "journal", "stall"];
+
+/// The histogram of how long a pass that wrote something took until that was on disk.
+pub const WRITE_DURATION: &str = "kaval_log_write_duration_seconds";
 
 impl Stats {
     fn logs(&self) -> MutexGuard<'_, BTreeMap<TermId, Summary>> {
@@ -268,6 +273,8 @@ pub(super) struct Writer {
     admitted: BTreeSet<TermId>,
     draining: Vec<oneshot::Sender<()>>,
     pub(super) fault: Option<Fault>,
+    /// What was last wrong: a gap that is found has come of it.
+    cause: FaultKind,
     last_pass: Instant,
     last_retention: Instant,
     entries: Vec<Entry>,
@@ -294,6 +301,7 @@ impl Writer {
             admitted: BTreeSet::new(),
             draining: Vec::new(),
             fault: None,
+            cause: FaultKind::Stall,
             last_pass: now,
             last_retention: now,
             entries: Vec::new(),
@@ -388,8 +396,12 @@ impl Writer {
 
     pub(super) fn pass_or_fail(&mut self) {
         let begun = Instant::now();
+        let logged = self.stats.logged_bytes.load(Ordering::Relaxed);
         let result = self.reopen_after_fault().and_then(|()| self.pass());
         self.last_pass = Instant::now();
+        if self.stats.logged_bytes.load(Ordering::Relaxed) > logged {
+            metrics::histogram!(WRITE_DURATION).record(begun.elapsed());
+        }
         match result {
             Ok(()) => {
                 if let Some(fault) = self.fault.take() {
@@ -416,6 +428,7 @@ impl Writer {
 
     fn fail(&mut self, error: &PassError) {
         let kind = error.kind();
+        self.cause = kind;
         let before = self.fault.take();
         if before.as_ref().is_none_or(|fault| fault.kind != kind) {
             self.stats.count_fault(kind);
@@ -500,14 +513,21 @@ impl Writer {
             let Some(log) = self.logs.get_mut(&id) else { continue };
             let committed = log.commit()?;
             self.stats.logged_bytes.fetch_add(committed.logged, Ordering::Relaxed);
-            self.stats.gap_bytes.fetch_add(committed.gap, Ordering::Relaxed);
             if committed.gap > 0 {
+                self.note_gap(committed.gap);
                 tracing::warn!(%id, bytes = committed.gap, "output is missing from the log");
             }
             let log = &self.logs[&id];
             self.note(id, log);
         }
         Ok(more)
+    }
+
+    fn note_gap(&self, bytes: u64) {
+        self.stats.gap_bytes[self.cause as usize].fetch_add(bytes, Ordering::Relaxed);
+        if self.cause == FaultKind::Stall {
+            self.stats.count_fault(FaultKind::Stall);
+        }
     }
 
     fn take(&mut self, lane: usize, entry: &Entry, touched: &mut BTreeSet<TermId>) -> Result<(), StoreError> {

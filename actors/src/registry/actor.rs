@@ -16,10 +16,12 @@ use super::{
     feed::Feed,
     roll::{Roll, Told},
 };
-use crate::log::writer::Stats;
+use crate::log::writer::{FAULT_KINDS, Stats};
 
 /// How long until numbers that could not be reserved are asked for again.
 const RESERVE_RETRY: Duration = Duration::from_secs(5);
+/// How often it is looked at how the log is.
+const LOG_LOOK: Duration = Duration::from_secs(1);
 /// Messages that may wait: `send` waits for a place, and those who tell do not.
 const MAILBOX_MAX: usize = 1024;
 
@@ -54,6 +56,7 @@ pub struct Registry {
     news: Option<watch::Sender<u64>>,
     reserving: bool,
     recovery: Option<Duration>,
+    log_seen: LogSeen,
 }
 
 impl Registry {
@@ -61,7 +64,7 @@ impl Registry {
     pub fn new(parts: RegistryParts) -> Self {
         let feed = Feed::new(parts.numbers.clone());
         let news = Some(watch::Sender::new(feed.next()));
-        Self { parts, roll: Roll::default(), feed, news, reserving: false, recovery: None }
+        Self { parts, roll: Roll::default(), feed, news, reserving: false, recovery: None, log_seen: LogSeen::default() }
     }
 
     fn tell(&mut self, told: impl IntoIterator<Item = Told>, ctx: &mut Context<Self>) {
@@ -80,6 +83,15 @@ impl Registry {
         if self.feed.left() < Ledger::LOW && !self.reserving {
             self.reserve(ctx);
         }
+    }
+
+    /// The log thread tells nobody: it is looked at.
+    fn look_at_log(&mut self, ctx: &mut Context<Self>) {
+        let told = self.log_seen.advance(&LogFigures::of(&self.parts.log));
+        for what in told {
+            self.feed.push(Event { seq: 0, time_ms: now_ms(), term: None, what });
+        }
+        self.publish(ctx);
     }
 
     fn reserve(&mut self, ctx: &mut Context<Self>) {
@@ -105,11 +117,32 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
+/// The log, as it was last looked at.
+#[derive(Debug, Default)]
+struct LogSeen {
+    faults: [u64; FAULT_KINDS.len()],
+    faulty: bool,
+}
+
+impl LogSeen {
+    /// What has happened since.
+    fn advance(&mut self, now: &LogFigures) -> Vec<Happening> {
+        let new = FAULT_KINDS.into_iter().zip(now.faults.iter().zip(self.faults)).filter(|(_, (now, before))| **now > *before);
+        let mut told: Vec<_> = new.map(|(kind, _)| Happening::LogFault { kind }).collect();
+        if self.faulty && !now.faulty {
+            told.push(Happening::LogResumed);
+        }
+        *self = Self { faults: now.faults, faulty: now.faulty };
+        told
+    }
+}
+
 impl Actor for Registry {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_MAX);
+        ctx.run_interval(LOG_LOOK, Self::look_at_log);
         if self.parts.is_restart {
             let what = Happening::SupervisorRestarted { cause: self.parts.previous_end.clone() };
             self.feed.push(Event { seq: 0, time_ms: now_ms(), term: None, what });

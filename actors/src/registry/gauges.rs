@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Name, TermId,
-    log::writer::{FAULT_KINDS, Stats},
+    log::writer::{FAULT_KINDS, Stats, WRITE_DURATION},
 };
 
 const GAUGES: &[(&str, &str)] = &[
@@ -63,11 +63,13 @@ pub enum Histogram {
     History,
     /// How late a timer of an arbiter came.
     LoopLag,
+    /// How long a pass of the log took until what it wrote was on disk.
+    LogWrite,
 }
 
 impl Histogram {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::Attach, Self::History, Self::LoopLag];
+    pub const ALL: [Self; 4] = [Self::Attach, Self::History, Self::LoopLag, Self::LogWrite];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -75,13 +77,16 @@ impl Histogram {
             Self::Attach => "kaval_attach_duration_seconds",
             Self::History => "kaval_history_duration_seconds",
             Self::LoopLag => "kaval_loop_lag_seconds",
+            Self::LogWrite => WRITE_DURATION,
         }
     }
 
     /// Upper ends of its buckets, in seconds: from what is not noticed to what is a fault.
     pub fn buckets(self) -> &'static [f64] {
         match self {
-            Self::Attach | Self::LoopLag => &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5],
+            Self::Attach | Self::LoopLag | Self::LogWrite => {
+                &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]
+            }
             Self::History => &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0],
         }
     }
@@ -91,6 +96,7 @@ impl Histogram {
             Self::Attach => "Time from the request to attach until it can be answered.",
             Self::History => "Time from the request for history until all of it was sent.",
             Self::LoopLag => "How late a timer of an arbiter came.",
+            Self::LogWrite => "How long a pass of the log took until what it wrote was on disk.",
         }
     }
 
@@ -144,8 +150,8 @@ pub struct LogFigures {
     pub disk: u64,
     /// Free on that disk.
     pub disk_free: u64,
-    /// Output found missing since the start.
-    pub gaps: u64,
+    /// Output found missing since the start, by kind of fault.
+    pub gaps: [u64; FAULT_KINDS.len()],
     /// Faults by kind since the start, in the order of [`FAULT_KINDS`].
     pub faults: [u64; FAULT_KINDS.len()],
     /// Whether the log stands still.
@@ -160,7 +166,7 @@ impl LogFigures {
             live: now(&stats.live_bytes),
             disk: now(&stats.disk_bytes),
             disk_free: now(&stats.disk_free_bytes),
-            gaps: now(&stats.gap_bytes),
+            gaps: std::array::from_fn(|kind| now(&stats.gap_bytes[kind])),
             faults: std::array::from_fn(|kind| now(&stats.faults[kind])),
             faulty: stats.faulty.load(Ordering::Relaxed),
         }
@@ -171,8 +177,8 @@ impl LogFigures {
         gauge!("kaval_log_disk_bytes").set(self.disk as f64);
         gauge!("kaval_log_disk_free_bytes").set(self.disk_free as f64);
         counter!("kaval_logged_bytes_total").absolute(self.logged);
-        counter!("kaval_log_gap_bytes_total").absolute(self.gaps);
-        for (kind, faults) in FAULT_KINDS.into_iter().zip(self.faults) {
+        for ((kind, faults), gaps) in FAULT_KINDS.into_iter().zip(self.faults).zip(self.gaps) {
+            counter!("kaval_log_gap_bytes_total", "kind" => kind).absolute(gaps);
             counter!("kaval_log_faults_total", "kind" => kind).absolute(faults);
         }
     }

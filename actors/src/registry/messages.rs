@@ -233,6 +233,13 @@ pub enum Happening {
         /// In a few words.
         cause: String,
     },
+    /// The log came to a stand.
+    LogFault {
+        /// Why: one of [`FAULT_KINDS`](crate::log::writer::FAULT_KINDS).
+        kind: &'static str,
+    },
+    /// The log goes on.
+    LogResumed,
 }
 
 /// Asks where events stand, and to be told of new ones.
