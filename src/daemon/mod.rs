@@ -100,9 +100,9 @@ pub fn run(options: &ServeOptions) -> anyhow::Result<ExitCode> {
     private_dir(&state_dir)?;
     let state_dir = fs::canonicalize(&state_dir).with_context(|| format!("state directory {state_dir:?} cannot be used"))?;
     let _lock = lock::acquire(&state_dir)?;
+    let endpoint = port(options.metrics, config.metrics.address).map(http::start).transpose()?;
     let (running, previous_end) = Running::begin(&state_dir);
     tracing::info!(%previous_end, cause = previous_end.cause(), "starting");
-    let endpoint = port(options.metrics, config.metrics.address).map(http::start).transpose()?;
     let limits = original_limits();
     limits.raise().context("cannot raise the limit on open files")?;
 
