@@ -15,6 +15,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -397,7 +398,9 @@ impl Writer {
     pub(super) fn pass_or_fail(&mut self) {
         let begun = Instant::now();
         let logged = self.stats.logged_bytes.load(Ordering::Relaxed);
-        let result = self.reopen_after_fault().and_then(|()| self.pass());
+        let pass = || self.reopen_after_fault().and_then(|()| self.pass());
+        let panicked = |_| Err(PassError::Store(StoreError::Panicked { what: "written" }));
+        let result = catch_unwind(AssertUnwindSafe(pass)).unwrap_or_else(panicked);
         self.last_pass = Instant::now();
         if self.stats.logged_bytes.load(Ordering::Relaxed) > logged {
             metrics::histogram!(WRITE_DURATION).record(begun.elapsed());
@@ -437,6 +440,7 @@ impl Writer {
         }
         if let (PassError::Store(error), Some(Fault { kind: FaultKind::Store, .. })) = (error, &before)
             && error.is_damage()
+            && self.store.free_bytes().is_ok_and(|free| free >= FREE_BYTES_MIN)
         {
             self.condemn();
         }
@@ -445,7 +449,7 @@ impl Writer {
         self.set_lossy(true);
     }
 
-    /// The store is damaged, and opening it anew did not help.
+    /// The store is damaged, and opening it anew did not help. One on a full disk may only look so.
     fn condemn(&self) {
         match self.store.condemn() {
             Ok(()) => self.stats.condemned.store(true, Ordering::Relaxed),
