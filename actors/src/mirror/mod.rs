@@ -4,7 +4,7 @@
 //! journal bytes ─► Mirror::feed ─► skim ─► canvas (filter ─► vt100, no scrollback) ─► text, cells, repaint, checkpoint
 //! ```
 //!
-//! A [`canvas`] is also what the log's renderer draws on, to see what leaves the screen.
+//! A `canvas` is also what the log's renderer draws on, to see what leaves the screen.
 //!
 //! **Invariants.** RAM holds the viewport and nothing above it. No input makes a caller panic: a panic inside the parser comes back
 //! as [`Panicked`], after which the mirror must be rebuilt. `screen` does not depend on how the bytes were cut.
