@@ -1,12 +1,15 @@
 //! The process's own figures: what the allocator and the kernel say of it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::OnceLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use procfs::{
     CurrentSI, WithCurrentSystemInfo,
     process::{LimitValue, Process},
 };
-use tikv_jemalloc_ctl::{epoch, stats};
+use tikv_jemalloc_ctl::{epoch, raw, stats};
 
 /// The allocator's figures.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,6 +30,35 @@ impl Heap {
         let (allocated, resident) = read().unwrap_or_default();
         Self { allocated_bytes: allocated as u64, resident_bytes: resident as u64 }
     }
+}
+
+/// The arena that the log's memory comes from, apart from all other: by it, it is told how much that is.
+static LOG_ARENA: OnceLock<Option<u32>> = OnceLock::new();
+
+/// Has what this thread allocates from now on counted as the log's.
+#[allow(unsafe_code)]
+pub fn count_as_log() {
+    // SAFETY: "arenas.create" gives an unsigned int.
+    let create = || unsafe { raw::read::<u32>(b"arenas.create\0") }.ok();
+    if let Some(arena) = *LOG_ARENA.get_or_init(create) {
+        // SAFETY: "thread.arena" takes an unsigned int, and the arena is there: it was made and is never destroyed.
+        let set = unsafe { raw::write(b"thread.arena\0", arena) };
+        if let Err(error) = set {
+            tracing::debug!(%error, "the log's memory is not told apart");
+        }
+    }
+}
+
+/// Bytes that the log has allocated; `None` where that is not told apart.
+#[allow(unsafe_code)]
+pub fn log_heap_bytes() -> Option<u64> {
+    let arena = (*LOG_ARENA.get()?)?;
+    let of = |class: &str| {
+        let name = format!("stats.arenas.{arena}.{class}.allocated\0");
+        // SAFETY: both of these are of type size_t.
+        unsafe { raw::read::<usize>(name.as_bytes()) }.ok()
+    };
+    Some((of("small")? + of("large")?) as u64)
 }
 
 /// The kernel's figures.

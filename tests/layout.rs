@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["client", "config", "daemon", "places", "private", "wire"]),
     ("client", &["wire"]),
     ("config", &[]),
-    ("daemon", &["config", "fdstore", "http", "keeper", "places", "private", "socket", "wire"]),
+    ("daemon", &["config", "fdstore", "http", "keeper", "places", "private", "socket", "wire", "vitals"]),
     ("fdstore", &[]),
     ("http", &["vitals"]),
     ("keeper", &["fdstore"]),

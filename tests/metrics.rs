@@ -143,7 +143,13 @@ fn what_is_counted_adds_up() {
     instance.ok(&["history", "t", "--format", "raw"]);
     until("history was counted", || value(&scrape(&instance), "kaval_history_duration_seconds_count") == 1.0);
     until("every arbiter has been looked at", || value(&scrape(&instance), "kaval_loop_lag_seconds_count") >= 2.0);
-    for name in ["kaval_heap_allocated_bytes", "kaval_heap_resident_bytes", "kaval_journal_bytes", "process_open_fds"] {
+    for name in [
+        "kaval_heap_allocated_bytes",
+        "kaval_heap_resident_bytes",
+        "kaval_log_heap_bytes",
+        "kaval_journal_bytes",
+        "process_open_fds",
+    ] {
         assert!(value(&scrape(&instance), name) > 0.0, "{name}");
     }
 }

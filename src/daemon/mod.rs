@@ -63,6 +63,7 @@ use crate::{
     keeper, places,
     private::private_dir,
     socket::{self, Hub, HubParts},
+    vitals,
 };
 
 /// What `kaval serve` is told.
@@ -277,7 +278,7 @@ async fn supervise(
 /// Starts the log thread, for all terminals but those that were told to stay off the disk.
 fn start_log(store: Store, config: &Config, records: &BTreeMap<TermId, Record>, unknown: &BTreeSet<TermId>) -> io::Result<Log> {
     let logged = records.values().filter(|record| record.logged).map(|record| &record.id);
-    Log::start(store, config.log.settings(), logged.chain(unknown).copied().collect())
+    Log::start(store, config.log.settings(), logged.chain(unknown).copied().collect(), vitals::count_as_log)
 }
 
 /// Where to serve metrics, if anywhere. The default address is shared by all who do not choose one: it may be taken.

@@ -21,6 +21,8 @@ use kaval_actors::{
     },
 };
 
+use crate::vitals;
+
 /// How long a store's lock is waited for: a child of the supervisor before this one may hold it between its fork and its exec.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
@@ -91,11 +93,20 @@ fn open_whole(path: &Path) -> anyhow::Result<Opened> {
 fn open_patiently(path: &Path) -> Result<Store, StoreError> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
-        match Store::open(path) {
+        match open_apart(path) {
             Err(error) if !error.is_damage() && Instant::now() < deadline => thread::sleep(LOCK_RETRY),
             result => return result,
         }
     }
+}
+
+/// Opens it on a thread whose memory counts as the log's: the database's own is most of that.
+fn open_apart(path: &Path) -> Result<Store, StoreError> {
+    let open = || {
+        vitals::count_as_log();
+        Store::open(path)
+    };
+    thread::scope(|scope| scope.spawn(open).join()).unwrap_or(Err(StoreError::Panicked { what: "opened" }))
 }
 
 /// Whether the fault is in what is stored, rather than in the disk or the way to it.

@@ -11,11 +11,12 @@ use kaval_actors::registry::{self, Figures, Histogram};
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::vitals::{Heap, Usage};
+use crate::vitals::{self, Heap, Usage};
 
 const GAUGES: &[(&str, &str)] = &[
     ("kaval_heap_allocated_bytes", "Bytes that the supervisor uses, as its allocator says."),
     ("kaval_heap_resident_bytes", "Bytes that the allocator has from the kernel, in memory."),
+    ("kaval_log_heap_bytes", "Bytes of them that the log and its database use."),
     ("process_resident_memory_bytes", "Resident memory size in bytes."),
     ("process_start_time_seconds", "Start time of the process since the Unix epoch in seconds."),
     ("process_open_fds", "Number of open file descriptors."),
@@ -71,6 +72,9 @@ fn record_process() {
     let heap = Heap::now();
     gauge!("kaval_heap_allocated_bytes").set(heap.allocated_bytes as f64);
     gauge!("kaval_heap_resident_bytes").set(heap.resident_bytes as f64);
+    if let Some(bytes) = vitals::log_heap_bytes() {
+        gauge!("kaval_log_heap_bytes").set(bytes as f64);
+    }
     match Usage::now() {
         Ok(usage) => {
             gauge!("process_resident_memory_bytes").set(usage.resident_bytes as f64);

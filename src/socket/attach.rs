@@ -75,7 +75,9 @@ enum Place {
 
 /// What came of telling a client what it missed.
 enum Replayed {
-    All,
+    All {
+        resized: bool,
+    },
     /// From there on it is not kept.
     Until(u64),
     /// The stream was closed meanwhile.
@@ -91,7 +93,7 @@ async fn replay(
     to: u64,
     stop: &mut oneshot::Receiver<()>,
 ) -> io::Result<Replayed> {
-    let mut next = Some(from);
+    let (mut next, mut resized) = (Some(from), false);
     while let Some(at) = next {
         if stop.try_recv() == Err(TryRecvError::Closed) {
             return Ok(Replayed::Closed);
@@ -103,6 +105,7 @@ async fn replay(
             match piece {
                 Piece::Output { offset, data, .. } => session.send(&Event::Output { req, offset, data: Data(data) }).await?,
                 Piece::Resize { offset, size, .. } => {
+                    resized = true;
                     session.send(&Event::Resized { req, offset, cols: size.cols(), rows: size.rows() }).await?;
                 }
                 Piece::Checkpoint { .. } => {}
@@ -111,7 +114,7 @@ async fn replay(
         }
         next = page.next;
     }
-    Ok(Replayed::All)
+    Ok(Replayed::All { resized })
 }
 
 /// Streams to the end, and then takes the client off the terminal, which would count and serve it as long as it lives.
@@ -147,7 +150,9 @@ async fn forward(
         match (event, place) {
             (TermEvent::Lagged { from, to }, Place::Begun) => {
                 match replay(session, req, terminal, from, to, &mut stop).await? {
-                    Replayed::All => place = Place::Replayed,
+                    Replayed::All { resized: false } => place = Place::Replayed,
+                    // A screen follows a resize, and this one comes after all of them.
+                    Replayed::All { resized: true } => place = Place::Going,
                     Replayed::Until(at) => {
                         place = Place::Going;
                         session.send(&Event::Lagged { req, from: at, to }).await?;

@@ -39,8 +39,6 @@ pub struct Reader {
     tree: Tree,
 }
 
-/// Blocks that are fetched at once.
-const BLOCKS_AT_ONCE: usize = 8;
 /// Control records of a page.
 const CONTROLS_MAX: usize = 4096;
 
@@ -89,28 +87,25 @@ impl Reader {
         Ok(Some(page))
     }
 
-    /// Output from `from` on, gaps where there is none, and where that ends.
+    /// Output from `from` on, gaps where there is none, and where that ends. Blocks may be merged meanwhile: each is looked for by what it
+    /// holds, and a gap is believed only when it is seen twice.
     fn output(&self, from: u64, to: u64, max: usize) -> Result<(Vec<Piece>, u64), StoreError> {
-        let (mut pieces, mut next, mut bytes) = (Vec::new(), from, 0);
-        let before = self.tree.range_back(b"b".as_slice()..=Key::Block(from).encode().as_slice(), 1)?;
-        let mut start = before.first().map_or_else(|| Key::Block(from).encode(), |(key, _)| key.clone());
-        while next < to && bytes < max {
-            let blocks = self.tree.range(start.as_slice()..=b"c".as_slice(), BLOCKS_AT_ONCE)?;
-            let Some((last, _)) = blocks.last() else { break };
-            start = [last.as_slice(), &[0]].concat();
-            for (key, value) in &blocks {
-                let Some(Key::Block(offset)) = Key::decode(key) else { continue };
-                if offset >= to || bytes >= max {
-                    break;
-                }
-                next = append(&mut pieces, next, to, offset, value);
-                bytes = (next - from) as usize;
+        let (mut pieces, mut next, mut doubted) = (Vec::new(), from, false);
+        while next < to && ((next - from) as usize) < max {
+            let (start, end) = (Key::Block(next).encode(), Key::Block(to).encode());
+            let before = self.tree.range_back(b"b".as_slice()..=start.as_slice(), 1)?.pop();
+            let found = before.filter(|(key, value)| block_end(key, value).is_some_and(|end| end > next));
+            if let Some((key, value)) = found {
+                next = append(&mut pieces, next, to, Key::decode(&key).map_or(next, Key::offset), &value);
+                doubted = false;
+            } else if doubted {
+                let behind = self.tree.range(start.as_slice()..=end.as_slice(), 1)?;
+                let behind = behind.first().and_then(|(key, _)| Key::decode(key)).map_or(to, Key::offset);
+                push_gap(&mut pieces, next, behind.clamp(next + 1, to));
+                (next, doubted) = (behind.clamp(next + 1, to), false);
+            } else {
+                doubted = true;
             }
-        }
-        if next < to && bytes < max {
-            // Nothing behind: it was lost, or is being taken away.
-            push_gap(&mut pieces, next, to);
-            next = to;
         }
         Ok((pieces, next))
     }
@@ -192,6 +187,12 @@ fn predecessor(mut key: Vec<u8>) -> Vec<u8> {
         }
     }
     key
+}
+
+/// The offset behind a stored block, as far as it can be told.
+fn block_end(key: &[u8], value: &[u8]) -> Option<u64> {
+    let Key::Block(offset) = Key::decode(key)? else { return None };
+    Some(offset + block::peek(value)?.0.min(RAW_BYTES_MAX) as u64)
 }
 
 /// Appends what a stored block has from `next` on and before `to`, after a gap if it begins later; where it ends.

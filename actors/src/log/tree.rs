@@ -26,6 +26,12 @@ const ORDINALS_MAX: u32 = u32::MAX - 1;
 const CUT_FURTHER_MAX: u64 = 1 << 20;
 /// Blocks of one size class that are merged into one. A byte is rewritten at most once a class, so at most three times.
 const MERGE_BLOCKS: usize = 8;
+/// Bytes of a stored block that is not merged, however little output it holds.
+const LARGE_BYTES: usize = 6 << 10;
+/// Blocks at the end that are remembered for merging.
+const TAIL_MAX: usize = MERGE_BLOCKS * (CLASS_BYTES.len() + 1);
+/// Blocks that are looked at, and removed, in one go: others wait meanwhile.
+const EVICT_BLOCKS_MAX: usize = 512;
 /// A block below this is in the class: three classes, each eight times the one before.
 const CLASS_BYTES: [usize; 3] = [RAW_BYTES_MAX / 128, RAW_BYTES_MAX / 16, RAW_BYTES_MAX / 2];
 
@@ -46,6 +52,13 @@ struct Stored {
     raw_len: usize,
     /// Bytes of key and value.
     bytes: usize,
+}
+
+impl Stored {
+    /// Whether merging it with others would not pay: it is long, or takes as much room as a merged one would.
+    fn is_large(&self) -> bool {
+        self.raw_len >= CLASS_BYTES[2] || self.bytes >= LARGE_BYTES
+    }
 }
 
 /// See the module's head.
@@ -220,8 +233,9 @@ impl TermLog {
             self.put(key, value);
             self.standing.end += raw_len as u64;
         }
-        let large = self.tail.iter().rposition(|stored| stored.raw_len >= CLASS_BYTES[2]);
-        self.tail.drain(..large.map_or(0, |last| last + 1));
+        let large = self.tail.iter().rposition(|stored| stored.is_large());
+        let old = self.tail.len().saturating_sub(TAIL_MAX);
+        self.tail.drain(..large.map_or(0, |last| last + 1).max(old));
     }
 
     /// Writes what was taken; on disk after the next flush.
@@ -307,15 +321,16 @@ impl TermLog {
 
     /// Where to cut: at the first checkpoint behind the blocks that are to go, unless that would take much more than them.
     fn new_floor(&self, bytes: u64, before_ns: u64) -> Result<Option<u64>, StoreError> {
-        let (mut freed, mut from, mut target) = (0, Key::Block(self.standing.floor).encode(), None);
+        let (mut freed, mut from, mut target, mut blocks) = (0, Key::Block(self.standing.floor).encode(), None, 0);
         'blocks: loop {
             let page = self.tree.range(from.as_slice()..=b"c".as_slice(), 32)?;
             for (key, value) in &page {
                 let Some(Key::Block(offset)) = Key::decode(key) else { break 'blocks };
                 let Some((raw_len, first_ns)) = block::peek(value) else { break 'blocks };
-                if freed >= bytes && first_ns >= before_ns {
+                if (freed >= bytes && first_ns >= before_ns) || blocks >= EVICT_BLOCKS_MAX {
                     break 'blocks;
                 }
+                blocks += 1;
                 freed += (key.len() + value.len()) as u64;
                 target = Some(offset + raw_len as u64);
             }
@@ -334,6 +349,12 @@ impl TermLog {
     /// Removes everything below `floor`.
     fn cut_below(&mut self, floor: u64) -> Result<(), StoreError> {
         self.cut_block_at(floor)?;
+        self.tail.retain(|stored| stored.offset >= floor);
+        // Said before it is done: who reads meanwhile is told why there is nothing, and what a kill leaves goes with the next removal.
+        (self.standing.floor, self.standing.floor_reason) = (floor, FloorReason::Evicted);
+        let oldest = self.tree.range(Key::Block(floor).encode().as_slice()..=b"c".as_slice(), 1)?;
+        self.standing.oldest_ns = oldest.first().and_then(|(_, value)| block::peek(value)).map_or(0, |peeked| peeked.1.max(1));
+        self.write()?;
         for kind in [Key::Block(0), Key::Resize(0, 0), Key::Checkpoint(0, 0)] {
             let (first, end) = (kind.encode(), kind.at(floor).encode());
             loop {
@@ -349,11 +370,7 @@ impl TermLog {
                 self.write()?;
             }
         }
-        self.tail.retain(|stored| stored.offset >= floor);
-        (self.standing.floor, self.standing.floor_reason) = (floor, FloorReason::Evicted);
-        let oldest = self.tree.range(Key::Block(floor).encode().as_slice()..=b"c".as_slice(), 1)?;
-        self.standing.oldest_ns = oldest.first().and_then(|(_, value)| block::peek(value)).map_or(0, |peeked| peeked.1.max(1));
-        self.write()
+        Ok(())
     }
 
     /// Makes a block begin at `at`, if one lies across it.
@@ -390,7 +407,7 @@ fn mergeable(tail: &[Stored], class: usize) -> usize {
     let (mut count, mut total, mut next) = (0, 0, None);
     for stored in tail.iter().rev() {
         let adjoins = next.is_none_or(|next| stored.offset + stored.raw_len as u64 == next);
-        if stored.raw_len >= class || total + stored.raw_len > RAW_BYTES_MAX || !adjoins {
+        if stored.raw_len >= class || stored.is_large() || total + stored.raw_len > RAW_BYTES_MAX || !adjoins {
             break;
         }
         (count, total, next) = (count + 1, total + stored.raw_len, Some(stored.offset));

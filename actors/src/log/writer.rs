@@ -47,6 +47,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 /// How long retention may take in one pass.
 const RETENTION_MAX: Duration = Duration::from_millis(200);
+/// How often the limits are looked at while there is ever more to write.
+const RETENTION_AMID: Duration = Duration::from_secs(1);
 /// How often the limits are looked at while there is nothing to write: output gets old by itself.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 
@@ -146,18 +148,19 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts the thread, and returns when it knows what is there. Terminals that are `known` are logged; logs of others
+    /// Starts the thread, on which `on_start` is called first, and returns when it knows what is there. Terminals that are `known` are logged; logs of others
     /// are deleted: they were forgotten by a supervisor that was killed over it.
     ///
     /// # Errors
     /// When no thread can be had.
-    pub fn start(store: Store, settings: Settings, known: BTreeSet<TermId>) -> io::Result<Self> {
+    pub fn start(store: Store, settings: Settings, known: BTreeSet<TermId>, on_start: fn()) -> io::Result<Self> {
         let (commands, queue) = mpsc::channel();
         let (stats, shared) = (Arc::new(Stats::default()), store.clone());
         let (bell_there, bell) = mpsc::channel();
         let (stocked, ready) = mpsc::channel();
         let thread_stats = stats.clone();
         let thread = thread::Builder::new().name("kaval-log".into()).spawn(move || {
+            on_start();
             let Ok(bell) = bell.recv() else { return };
             let mut writer = Writer::new(store, settings, queue, bell, thread_stats);
             writer.take_stock_or_fail(known);
@@ -350,7 +353,7 @@ impl Writer {
     }
 
     fn sleep(&self) {
-        let idle = !self.bell.take_stirred() && self.fault.is_none();
+        let idle = !self.bell.is_stirred() && self.fault.is_none();
         let until_sync = self.settings.sync.saturating_sub(self.last_pass.elapsed()).max(Duration::from_millis(1));
         let wait = match &self.fault {
             Some(fault) => fault.retry_at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)),
@@ -397,6 +400,8 @@ impl Writer {
 
     pub(super) fn pass_or_fail(&mut self) {
         let begun = Instant::now();
+        // What is committed from now on may be missed by this pass, and stirs anew.
+        self.bell.take_stirred();
         let logged = self.stats.logged_bytes.load(Ordering::Relaxed);
         let pass = || self.reopen_after_fault().and_then(|()| self.pass());
         let panicked = |_| Err(PassError::Store(StoreError::Panicked { what: "written" }));
@@ -407,6 +412,9 @@ impl Writer {
         }
         match result {
             Ok(()) => {
+                if self.fault.is_none() {
+                    self.cause = FaultKind::Stall;
+                }
                 if let Some(fault) = self.fault.take() {
                     tracing::info!(kind = FAULT_KINDS[fault.kind as usize], "the log goes on");
                     self.set_lossy(false);
@@ -474,6 +482,9 @@ impl Writer {
             if !more {
                 break;
             }
+            if self.last_retention.elapsed() > RETENTION_AMID {
+                self.retain()?;
+            }
             self.measure()?;
         }
         self.retain()?;
@@ -492,8 +503,10 @@ impl Writer {
         // Files do not get smaller, but what retention frees in them is used again.
         let limits = &self.settings.limits;
         if disk + PASS_BYTES > limits.total_bytes_max && self.live_bytes() > retention::budget(limits, disk) {
+            let before = self.live_bytes();
             self.retain()?;
-            if self.live_bytes() > retention::budget(&self.settings.limits, disk) {
+            let after = self.live_bytes();
+            if after == before && after > retention::budget(&self.settings.limits, disk) {
                 return Err(PassError::Limit);
             }
         }
@@ -509,6 +522,8 @@ impl Writer {
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
         let more = self.lanes[lane].read(PASS_BYTES, &mut entries).map_err(PassError::Journal)?;
+        // Who is new was told of before its first record was committed, and so before that was read.
+        self.obey();
         let mut touched = BTreeSet::new();
         let taken = entries.iter().try_for_each(|entry| self.take(lane, entry, &mut touched));
         self.entries = entries;
@@ -534,7 +549,7 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, lane: usize, entry: &Entry, touched: &mut BTreeSet<TermId>) -> Result<(), StoreError> {
+    fn take(&mut self, lane: usize, entry: &Entry, touched: &mut BTreeSet<TermId>) -> Result<(), PassError> {
         if !self.admitted.contains(&entry.term) {
             return Ok(());
         }
@@ -553,9 +568,10 @@ impl Writer {
                 touched.insert(entry.term);
             }
             Err(Missing::Dropped) => {}
-            Err(error @ Missing::Damaged) => {
+            Err(Missing::Unmapped(error)) => return Err(PassError::Journal(error)),
+            Err(Missing::Damaged) => {
                 self.stats.count_fault(FaultKind::Journal);
-                tracing::error!(id = %entry.term, offset = entry.offset, len = entry.len, %error, "output cannot be logged");
+                tracing::error!(id = %entry.term, offset = entry.offset, len = entry.len, "a record of the journal is damaged: it cannot be logged");
             }
         }
         Ok(())

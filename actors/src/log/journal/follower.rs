@@ -52,7 +52,7 @@ pub struct Entry {
 }
 
 /// A payload that is not to be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Missing {
     /// Its segment was dropped.
     #[error("the journal dropped a record before it was stored")]
@@ -60,6 +60,9 @@ pub enum Missing {
     /// It does not agree with its checksum.
     #[error("a record of the journal does not agree with its checksum")]
     Damaged,
+    /// There is no memory to read it by.
+    #[error("a segment of the journal cannot be mapped")]
+    Unmapped(#[source] io::Error),
 }
 
 impl Follower {
@@ -93,7 +96,7 @@ impl Follower {
         self.control.floor().load(Ordering::Acquire)
     }
 
-    /// Appends the entries that follow, up to some `max_bytes` of payload; whether there may be more. Segments that the lane dropped are
+    /// Appends the entries that follow, up to some `max_bytes` of the journal; whether there may be more. Segments that the lane dropped are
     /// passed over.
     ///
     /// # Errors
@@ -113,7 +116,7 @@ impl Follower {
             let Some(Found::Record(header)) = found else { return Ok(false) };
             let Header { term, kind, len, offset, time_ns, payload_crc } = header;
             entries.push(Entry { term, kind, offset, time_ns, len, position: at, crc: payload_crc });
-            bytes += u64::from(len);
+            bytes += HEADER_BYTES + u64::from(len);
             self.position = at + HEADER_BYTES + u64::from(len);
         }
         Ok(true)
@@ -125,7 +128,7 @@ impl Follower {
     /// [`Missing`]; `out` is as it was.
     pub fn payload(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Missing> {
         let before = out.len();
-        let segment = self.segment(entry.position).map_err(|_| Missing::Dropped)?;
+        let segment = self.segment(entry.position).map_err(Missing::Unmapped)?;
         out.extend_from_slice(segment.bytes(entry.position + HEADER_BYTES, entry.len as usize));
         let intact = crc32fast::hash(&out[before..]) == entry.crc;
         if intact && self.floor() <= entry.position {

@@ -245,9 +245,9 @@ pub struct Journal {
     pipe_slots: usize,
     /// A turn whose bytes could not all be stored: (terminal, place, bytes stored so far).
     unsettled: Option<(TermId, u64, usize)>,
-    /// How far the log thread is, if there is one, and since when it has been getting nowhere while room was wanted.
+    /// How far the log thread is, if there is one; and where it has been, since when, while room was wanted.
     progress: Option<Arc<Progress>>,
-    stalled_since: Option<Instant>,
+    stalled: Option<(u64, Instant)>,
     scratch: Vec<u8>,
 }
 
@@ -279,7 +279,7 @@ impl Journal {
             pipe_slots,
             unsettled: None,
             progress: None,
-            stalled_since: None,
+            stalled: None,
             scratch: match path {
                 DataPath::Splice => Vec::new(),
                 DataPath::Copy => vec![0; RECORD_MAX],

@@ -45,6 +45,11 @@ impl Bell {
         }
     }
 
+    /// Whether [`Bell::stir`] was called since [`Bell::take_stirred`] was.
+    pub fn is_stirred(&self) -> bool {
+        self.stirred.load(Ordering::Acquire)
+    }
+
     /// Whether [`Bell::stir`] was called since the last time.
     pub fn take_stirred(&self) -> bool {
         self.stirred.swap(false, Ordering::AcqRel)

@@ -13,7 +13,7 @@ use rustix::fs::FallocateFlags;
 
 use super::{
     Bell, CONTROL_SLACK, Follower, Journal, JournalError, Progress,
-    layout::{CONTROL_BYTES, RECORD_MAX, SEGMENT_BYTES, segment_start},
+    layout::{CONTROL_BYTES, Kind, RECORD_MAX, SEGMENT_BYTES, segment_start},
 };
 use crate::TermId;
 
@@ -48,7 +48,10 @@ impl Journal {
 
     /// Whether the terminal's screen can be rebuilt from what is here.
     pub fn holds_screen(&self, term: TermId) -> bool {
-        self.terms.get(&term).is_some_and(|index| index.firsts.front().is_some_and(|first| first.0 <= index.base))
+        let held = self.terms.get(&term).filter(|index| index.firsts.front().is_some_and(|first| first.0 <= index.base));
+        let base = held.and_then(|index| self.record(index.base));
+        // Where records before it went with their segment, the first that is left shows nothing by itself.
+        base.is_some_and(|(header, _)| header.offset == 0 || matches!(header.kind, Kind::Checkpoint | Kind::CheckpointFirst))
     }
 
     /// Wakes the log thread: there is something for it; at once, if much.
@@ -104,13 +107,17 @@ impl Journal {
     /// Whether the log has, or does without, everything before `next`.
     fn is_stored(&mut self, next: u64) -> bool {
         let Some(progress) = &self.progress else { return true };
-        if progress.stored() >= next {
-            self.stalled_since = None;
+        let stored = progress.stored();
+        if stored >= next || progress.is_lossy() {
+            self.stalled = None;
             return true;
         }
         progress.urge();
-        let since = *self.stalled_since.get_or_insert_with(Instant::now);
-        progress.is_lossy() || since.elapsed() > STALL_MAX
+        let (_, since) = *self.stalled.insert(match self.stalled {
+            Some((before, since)) if before == stored => (before, since),
+            Some(_) | None => (stored, Instant::now()),
+        });
+        since.elapsed() > STALL_MAX
     }
 
     /// Those whose screens are rebuilt from before `next`.
