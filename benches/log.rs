@@ -63,7 +63,7 @@ struct Stage {
 impl Stage {
     fn new(dir: &Path) -> Self {
         let limits = Limits { term_bytes_max: u64::MAX, age_max: Duration::from_secs(1 << 30), total_bytes_max: u64::MAX };
-        let settings = Settings { sync: Duration::from_secs(1), limits };
+        let settings = Settings { sync: Duration::from_secs(1), stall_max: Duration::from_secs(5), limits };
         let log = Log::start(Store::open(dir).unwrap(), settings, (1..=1000).map(TermId).collect(), || ()).unwrap();
         let (mut journal, _) = Journal::open(JournalFds::create().unwrap(), 64 << 20, DataPath::Splice).unwrap();
         log.follow(journal.follow(log.bell()).unwrap());

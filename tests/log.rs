@@ -225,6 +225,30 @@ fn a_store_that_does_not_open_is_set_aside_and_terminals_live_on() {
 }
 
 #[test]
+fn terminals_taken_back_without_their_records_keep_what_they_were_told_to_keep_off_disk_and_their_ids() {
+    let instance = Instance::start_with(SMALL_JOURNAL, &[]);
+    let name = || "talker".to_owned();
+    talker(&instance);
+    instance.ok(&["rename", "talker", "renamed"]);
+    talker(&instance);
+    instance.ok(&["new", "-d", "secret", "--no-log", "--", "sh", "-c", "stty -echo; read x; echo ses$x; exec sleep 1000"]);
+    instance.ok(&["new", "-d", "ended", "--", "true"]);
+    instance.ok(&["wait", "ended", "--exit"]);
+    let before: Vec<_> = instance.ls().iter().map(|term| term["id"].as_u64().unwrap()).collect();
+    fs::remove_dir_all(store(&instance)).unwrap();
+    instance.kill_supervisor();
+    let names: Vec<String> = instance.ls().iter().map(|term| term["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names, [name(), format!("rescued-{}", before[1]), "secret".to_owned()], "both were begun as talker");
+    instance.ok(&["new", "-d", "another", "--", "true"]);
+    let another = instance.ls().last().unwrap()["id"].as_u64().unwrap();
+    assert!(another > before[3], "{another} was another terminal's, which the journal still knows: {before:?}");
+    instance.ok(&["send", "secret", "--enter", "ame"]);
+    instance.ok(&["wait", "secret", "--match", "sesame"]);
+    let again = Instance::start_in(instance.end(), SMALL_JOURNAL, &[], &[]);
+    assert_eq!(pieces(&again, "secret"), []);
+}
+
+#[test]
 fn a_store_cut_short_or_gone_under_a_supervisor_that_is_killed_leaves_terminals_unharmed() {
     let instance = Instance::start_with(SMALL_JOURNAL, &[]);
     talker(&instance);

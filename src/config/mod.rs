@@ -79,6 +79,9 @@ pub struct Log {
     /// How long output may take to be on disk: what a power cut may cost.
     #[serde(with = "value::duration")]
     pub sync: Duration,
+    /// How long a disk that takes nothing may hold the terminals back.
+    #[serde(with = "value::duration")]
+    pub stall_max: Duration,
     /// Compressed bytes of one terminal.
     #[serde(with = "value::bytes")]
     pub bytes_max: ByteSize,
@@ -94,6 +97,7 @@ impl Default for Log {
     fn default() -> Self {
         Self {
             sync: Duration::from_secs(1),
+            stall_max: Duration::from_secs(5),
             bytes_max: ByteSize::mib(256),
             age_max: Duration::from_secs(365 * 24 * 3600),
             total_bytes_max: ByteSize::gib(10),
@@ -109,7 +113,7 @@ impl Log {
             age_max: self.age_max,
             total_bytes_max: self.total_bytes_max.as_u64(),
         };
-        Settings { sync: self.sync, limits }
+        Settings { sync: self.sync, stall_max: self.stall_max, limits }
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 use actix_rt::{Arbiter, ArbiterHandle};
 use anyhow::Context;
 use kaval_actors::{
+    TermId,
     log::{
         journal::{DataPath, Journal, JournalError, JournalFds, Recovery},
         writer::Log,
@@ -22,6 +23,15 @@ use kaval_actors::{
 /// More lanes than this do not help: one moves some 40 MB/s of drawn output.
 const LANES_MAX: usize = 8;
 
+/// What was started.
+pub(super) struct Lanes {
+    /// To be kept: an arbiter ends when it is dropped.
+    pub(super) arbiters: Vec<Arbiter>,
+    pub(super) handles: Vec<ArbiterHandle>,
+    /// The last terminal that the journals have records of, whether it is still known or not.
+    pub(super) last_id: Option<TermId>,
+}
+
 /// Starts as many lanes as there are journals, or, at the first start, processors. A lane whose journal cannot be read gets a new one, and
 /// says so.
 ///
@@ -33,18 +43,21 @@ pub(super) fn start(
     path: DataPath,
     custody: &dyn Custody,
     log: &Log,
-) -> anyhow::Result<(Vec<Arbiter>, Vec<ArbiterHandle>)> {
+) -> anyhow::Result<Lanes> {
     let lanes = match journals.keys().next_back() {
         Some(last) => *last + 1,
         None => thread::available_parallelism().map_or(1, usize::from).min(LANES_MAX) as u32,
     };
     let share = bytes_max / u64::from(lanes);
-    let mut arbiters = Vec::new();
+    let (mut arbiters, mut last_id) = (Vec::new(), None);
     for lane in 0..lanes {
         let arbiter = Arbiter::new();
         let kept = journals.remove(&lane).map(|fds| open(&arbiter, fds, share, path, log));
         match kept {
-            Some(Ok(recovery)) => report(lane, recovery),
+            Some(Ok((recovery, last))) => {
+                report(lane, recovery);
+                last_id = last_id.max(last);
+            }
             // Want of memory, say: what the journal holds is not given up for that, and the next start may have it.
             Some(Err(error @ JournalError::Io { .. })) => return Err(error).context("cannot open a journal that was kept"),
             other => {
@@ -61,7 +74,7 @@ pub(super) fn start(
         arbiters.push(arbiter);
     }
     let handles = arbiters.iter().map(Arbiter::handle).collect();
-    Ok((arbiters, handles))
+    Ok(Lanes { arbiters, handles, last_id })
 }
 
 /// Has every arbiter's pulse beat, the main one's included, on which this is called.
@@ -93,13 +106,20 @@ fn fresh(lane: u32, custody: &dyn Custody) -> anyhow::Result<JournalFds> {
     Ok(fds)
 }
 
-/// Opens the journal on the arbiter's own thread, where it stays.
-fn open(arbiter: &Arbiter, fds: JournalFds, bytes_max: u64, path: DataPath, log: &Log) -> Result<Recovery, JournalError> {
+/// Opens the journal on the arbiter's own thread, where it stays; what there was to mend, and the last terminal that has records in it.
+fn open(
+    arbiter: &Arbiter,
+    fds: JournalFds,
+    bytes_max: u64,
+    path: DataPath,
+    log: &Log,
+) -> Result<(Recovery, Option<TermId>), JournalError> {
     let log = log.clone();
     let (reply, answer) = mpsc::channel();
     arbiter.spawn_fn(move || {
         let opened = Journal::open(fds, bytes_max, path).and_then(|(journal, recovery)| {
-            let installed = Lane::install(journal, log).map(|()| recovery);
+            let last = journal.terms().max();
+            let installed = Lane::install(journal, log).map(|()| (recovery, last));
             installed.map_err(|source| JournalError::Io { what: "following it", source })
         });
         let _ = reply.send(opened);

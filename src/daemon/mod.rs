@@ -51,6 +51,7 @@ use tokio::sync::oneshot;
 
 pub use self::previous::PreviousEnd;
 use self::{
+    lanes::Lanes,
     life::{End, Signals},
     marker::Running,
     operator::Levers,
@@ -222,8 +223,11 @@ async fn supervise(
         store::open(&state_dir.join("store"), &mut inventory.terminals)?;
     let ledger = Ledger::open(&database, renewed);
     let log = start_log(database, &config, &records, &unknown)?;
-    let (arbiters, lanes) =
+    let Lanes { arbiters, handles: lanes, last_id } =
         lanes::start(inventory.journals, config.journal.bytes_max.as_u64(), options.data_path, &*custody, &log)?;
+    // An id that the journals know is not given again, even if its record was lost with a damaged store.
+    let next_id = next_id.max(store::after(last_id));
+    manifest.skip_to(next_id)?;
     let registry = registry(ledger, &previous_end, &config, &lanes, &log)?.start();
     if let Some(endpoint) = &endpoint {
         endpoint.set_registry(registry.clone());

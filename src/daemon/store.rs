@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use std::{
 
 use anyhow::Context;
 use kaval_actors::{
-    TermId,
+    Name, TermId,
     log::store::{Store, StoreError},
     supervisor::{
         inventory::Descriptors,
@@ -44,43 +45,81 @@ pub(super) struct Opened {
 /// # Errors
 /// When the disk does not let it.
 pub(super) fn open(path: &Path, held: &mut BTreeMap<TermId, Descriptors>) -> anyhow::Result<Opened> {
-    let mut opened = match open_whole(path) {
-        Ok(opened) if Store::is_condemned(path) => {
-            let Opened { records, next_id, .. } = opened;
-            Opened { next_id, ..renew(path, records)? }
-        }
-        Ok(opened) => opened,
-        Err(error) if is_damage(&error) => {
-            tracing::error!(error = error.as_ref() as &dyn std::error::Error, "the store does not open");
-            renew(path, BTreeMap::new())?
-        }
-        Err(error) => return Err(error),
-    };
-    let ids: Vec<TermId> = held.keys().copied().collect();
+    let mut opened = open_or_begin(path)?;
+    let held_last = held.keys().next_back().copied();
     for (id, held) in held {
+        let is_taken = |name: &Name| opened.records.values().any(|record| record.name == *name);
         if !opened.records.contains_key(id)
-            && let Some(record) = rescue(*id, held)
+            && let Some(record) = rescue(*id, held, is_taken)
         {
             tracing::warn!(%id, name = %record.name, "a terminal without a record lives: it is taken back");
             opened.manifest.put(&record)?;
             opened.records.insert(*id, record);
+            opened.renewed = true;
         }
     }
-    let unused = ids.last().map_or(0, |last| last.0 + 1);
-    opened.next_id = opened.next_id.max(TermId(unused));
+    opened.next_id = opened.next_id.max(after(held_last));
     Ok(opened)
 }
 
-/// Sets a damaged store aside and begins a new one, with those records that could still be read.
-fn renew(path: &Path, salvaged: BTreeMap<TermId, Record>) -> anyhow::Result<Opened> {
-    let aside = Store::set_aside(path).context("a damaged store cannot be set aside")?;
-    tracing::error!(aside = %aside.display(), "the store is damaged and was set aside: history begins anew");
-    let mut opened = Opened { renewed: true, ..open_whole(path)? };
-    for record in salvaged.into_values() {
-        opened.manifest.put(&record)?;
-        opened.records.insert(record.id, record);
+/// The first id behind one that was given.
+pub(super) fn after(given: Option<TermId>) -> TermId {
+    given.map_or(TermId(1), |last| TermId(last.0 + 1))
+}
+
+fn open_or_begin(path: &Path) -> anyhow::Result<Opened> {
+    if !path.exists() {
+        return if place(path)? {
+            Ok(Opened { renewed: true, ..open_whole(path)? })
+        } else {
+            begin(path, &BTreeMap::new(), TermId(1))
+        };
     }
-    Ok(opened)
+    match open_whole(path) {
+        Ok(opened) if Store::is_condemned(path) => {
+            let Opened { records, next_id, .. } = opened;
+            Ok(Opened { renewed: true, ..begin(path, &records, next_id)? })
+        }
+        Err(error) if is_damage(&error) => {
+            tracing::error!(error = error.as_ref() as &dyn std::error::Error, "the store does not open");
+            Ok(Opened { renewed: true, ..begin(path, &BTreeMap::new(), TermId(1))? })
+        }
+        result => result,
+    }
+}
+
+/// Begins a database with those records in `path`, and sets aside what is there. A kill leaves the old one or the new one, whole:
+///
+/// ```text
+///   .making ──► .new      PATH ──► .damaged-TIME      .new ──► PATH
+/// ```
+fn begin(path: &Path, records: &BTreeMap<TermId, Record>, next_id: TermId) -> anyhow::Result<Opened> {
+    let (making, new) = (path.with_extension("making"), path.with_extension("new"));
+    for left in [&making, &new].into_iter().filter(|left| left.exists()) {
+        fs::remove_dir_all(left).context("what is left of an earlier beginning cannot be removed")?;
+    }
+    {
+        let manifest = open_whole(&making)?.manifest;
+        records.values().try_for_each(|record| manifest.put(record))?;
+        manifest.skip_to(next_id)?;
+    }
+    fs::rename(&making, &new).context("a new store cannot be made")?;
+    if path.exists() {
+        let aside = Store::set_aside(path).context("a damaged store cannot be set aside")?;
+        tracing::error!(aside = %aside.display(), "the store is damaged and was set aside: history begins anew");
+    }
+    place(path)?;
+    open_whole(path)
+}
+
+/// Puts a new database in its place, if there is one.
+fn place(path: &Path) -> anyhow::Result<bool> {
+    let new = path.with_extension("new");
+    if !new.exists() {
+        return Ok(false);
+    }
+    fs::rename(new, path).context("the new store cannot be put in its place")?;
+    Ok(true)
 }
 
 fn open_whole(path: &Path) -> anyhow::Result<Opened> {
@@ -114,4 +153,40 @@ fn is_damage(error: &anyhow::Error) -> bool {
     let store = error.chain().find_map(|cause| cause.downcast_ref::<StoreError>());
     let manifest = error.downcast_ref::<ManifestError>();
     store.is_some_and(StoreError::is_damage) || matches!(manifest, Some(ManifestError::Missing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next_id(path: &Path) -> TermId {
+        let opened = open(path, &mut BTreeMap::new()).unwrap();
+        assert!(opened.records.is_empty());
+        opened.next_id
+    }
+
+    #[test]
+    fn a_beginning_that_is_killed_anywhere_is_begun_again_or_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let [making, new] = ["making", "new"].map(|extension| path.with_extension(extension));
+        fs::create_dir(&making).unwrap();
+        fs::write(making.join("conf"), b"tor").unwrap();
+        assert_eq!(next_id(&path), TermId(1));
+        assert!(!making.exists() && !new.exists());
+
+        // Killed between the two renamings of a renewal.
+        begin(&path, &BTreeMap::new(), TermId(7)).unwrap();
+        fs::rename(&path, &new).unwrap();
+        let opened = open(&path, &mut BTreeMap::new()).unwrap();
+        assert_eq!((opened.next_id, opened.renewed), (TermId(7), true));
+        drop(opened);
+
+        // Killed before the first of them: what is in place is as good as ever.
+        fs::create_dir(&new).unwrap();
+        assert_eq!(next_id(&path), TermId(7));
+        begin(&path, &BTreeMap::new(), TermId(9)).unwrap();
+        assert_eq!(next_id(&path), TermId(9));
+        assert!(!new.exists());
+    }
 }

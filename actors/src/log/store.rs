@@ -199,7 +199,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Access`] and the like.
     pub fn flush(&self) -> Result<(), StoreError> {
-        self.with("flushed", |open| open.db.flush().map(|_| ()).map_err(access("flushed")))
+        self.with("flushed", Open::flush)
     }
 
     /// Bytes of its files, as the file system counts them.
@@ -225,6 +225,22 @@ fn guarded<T>(what: &'static str, act: impl FnOnce() -> Result<T, StoreError>) -
     catch_unwind(AssertUnwindSafe(act)).unwrap_or(Err(StoreError::Panicked { what }))
 }
 
+/// sled writes a snapshot under this name and then renames it, but takes what a kill has left of one for the newest snapshot there is, and
+/// finds it damaged.
+fn remove_unfinished_snapshots(path: &Path) {
+    let Ok(entries) = fs::read_dir(path) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.")
+            && name.ends_with(".generating")
+            && let Err(error) = fs::remove_file(entry.path())
+        {
+            tracing::warn!(%error, %name, "an unfinished snapshot cannot be removed");
+        }
+    }
+}
+
 fn directory_bytes(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = fs::read_dir(path) else { return 0 };
@@ -239,6 +255,7 @@ fn directory_bytes(path: &Path) -> u64 {
 impl Open {
     fn at(path: &Path) -> Result<Self, StoreError> {
         guarded("opened", || {
+            remove_unfinished_snapshots(path);
             let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
             let failed = |source| StoreError::Open { path: path.to_owned(), source };
             let db = config.mode(sled::Mode::LowSpace).open().map_err(failed)?;
@@ -260,6 +277,10 @@ impl Open {
                 result => return result,
             }
         }
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.db.flush().map(|_| ()).map_err(access("flushed"))
     }
 
     fn existing(&self, name: &str) -> Option<sled::Tree> {
@@ -300,16 +321,29 @@ impl Tree {
     /// # Errors
     /// [`StoreError::Access`] and the like.
     pub fn write(&self, changes: Changes) -> Result<(), StoreError> {
+        self.store.with("written", |open| self.apply(open, changes))
+    }
+
+    /// As [`Tree::write`], and on disk when this returns. The database is not opened anew in between, which could lose what was written.
+    ///
+    /// # Errors
+    /// [`StoreError::Access`] and the like.
+    pub fn write_through(&self, changes: Changes) -> Result<(), StoreError> {
         self.store.with("written", |open| {
-            let mut batch = sled::Batch::default();
-            for (key, value) in changes {
-                match value {
-                    Some(value) => batch.insert(key, value),
-                    None => batch.remove(key),
-                }
-            }
-            open.tree(&self.name).and_then(|tree| tree.apply_batch(batch)).map_err(access("written"))
+            self.apply(open, changes)?;
+            open.flush()
         })
+    }
+
+    fn apply(&self, open: &Open, changes: Changes) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        open.tree(&self.name).and_then(|tree| tree.apply_batch(batch)).map_err(access("written"))
     }
 
     /// Everything whose key begins with `prefix`, in order.
@@ -334,14 +368,6 @@ impl Tree {
     /// As [`Tree::scan`].
     pub fn range_back(&self, keys: RangeInclusive<&[u8]>, max: usize) -> Result<Vec<Entry>, StoreError> {
         self.read(Vec::new(), |tree| tree.range(keys).rev().take(max).map(|entry| entry.map(owned)).collect())
-    }
-
-    /// Returns once everything written, here and elsewhere in the database, is on disk.
-    ///
-    /// # Errors
-    /// As [`Store::flush`].
-    pub fn flush(&self) -> Result<(), StoreError> {
-        self.store.flush()
     }
 
     fn read<T>(&self, absent: T, act: impl FnOnce(&sled::Tree) -> Result<T, sled::Error>) -> Result<T, StoreError> {
@@ -378,6 +404,18 @@ mod tests {
         fn drop(&mut self) {
             let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
         }
+    }
+
+    #[test]
+    fn a_snapshot_that_a_kill_has_cut_short_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let tree = Store::open(dir.path()).unwrap().tree("manifest");
+            tree.write_through(vec![(b"key".to_vec(), Some(b"value".to_vec()))]).unwrap();
+        }
+        fs::write(dir.path().join("snap.7FFFFFFFFFFFFFFF.generating"), b"torn").unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.tree("manifest").get(b"key").unwrap(), Some(b"value".to_vec()));
     }
 
     #[test]

@@ -54,8 +54,8 @@ fn everyone() -> BTreeSet<TermId> {
 
 fn writer(store: &Store, limits: Limits) -> Writer {
     let (_, queue) = mpsc::channel();
-    let bell = Arc::new(Bell::new(thread::current()));
-    let settings = Settings { sync: Duration::ZERO, limits };
+    let bell = Arc::new(Bell::new(thread::current(), Duration::ZERO));
+    let settings = Settings { sync: Duration::ZERO, stall_max: Duration::ZERO, limits };
     Writer::new(store.clone(), settings, queue, bell, Arc::default())
 }
 
@@ -67,7 +67,7 @@ impl World {
         let (mut journal, _) = Journal::open(duplicate(&fds), BYTES_MIN, DataPath::Splice).unwrap();
         let mut writer = writer(&store, UNLIMITED);
         writer.take_stock_or_fail(everyone());
-        writer.lanes.push(journal.follow(Arc::new(Bell::new(thread::current()))).unwrap());
+        writer.lanes.push(journal.follow(Arc::new(Bell::new(thread::current(), Duration::ZERO))).unwrap());
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
         let sources = (0..TERMS).map(|id| (TermId(id), pipe())).collect();
         Self { dir, generation: 0, fds, journal, writer, store, sources, models: BTreeMap::new() }
@@ -113,7 +113,7 @@ impl World {
         self.journal = journal;
         self.writer = writer(&self.store, limits);
         self.writer.take_stock_or_fail(everyone());
-        self.writer.lanes.push(self.journal.follow(Arc::new(Bell::new(thread::current()))).unwrap());
+        self.writer.lanes.push(self.journal.follow(Arc::new(Bell::new(thread::current(), Duration::ZERO))).unwrap());
     }
 
     /// A page of the log, gone on with from the journal where the disk has not got to yet, as readers do.

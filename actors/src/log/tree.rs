@@ -20,8 +20,6 @@ use crate::TermId;
 
 /// Bytes of a checkpoint's part.
 const CHECKPOINT_PART_BYTES: usize = 8 << 10;
-/// Control records at one offset beyond which older ones of the same offset may be read in any order; nothing puts out that many.
-const ORDINALS_MAX: u32 = u32::MAX - 1;
 /// Output that may go beyond what must, so that what is left begins with a checkpoint: a few intervals of those.
 const CUT_FURTHER_MAX: u64 = 1 << 20;
 /// Blocks of one size class that are merged into one. A byte is rewritten at most once a class, so at most three times.
@@ -207,7 +205,7 @@ impl TermLog {
             (self.standing.control_at, self.standing.ordinals) = (offset, 0);
         }
         let ordinal = self.standing.ordinals;
-        self.standing.ordinals = (ordinal + 1).min(ORDINALS_MAX);
+        self.standing.ordinals = ordinal.saturating_add(1);
         self.put(key(ordinal).encode(), value);
     }
 

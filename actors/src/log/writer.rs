@@ -39,7 +39,7 @@ use crate::TermId;
 /// Journal bytes that are written in one go before the next lane gets its turn.
 const PASS_BYTES: u64 = 4 << 20;
 /// Free disk space below which nothing is logged: what else runs on the machine needs it more, and the manifest does.
-pub const FREE_BYTES_MIN: u64 = 16 << 20;
+const FREE_BYTES_MIN: u64 = 16 << 20;
 /// Most threads that read logs at one time.
 const READERS_MAX: usize = 4;
 /// How long until a store that failed is opened anew, first and at most.
@@ -57,6 +57,8 @@ const RETENTION_EVERY: Duration = Duration::from_secs(60);
 pub struct Settings {
     /// Output is on disk at most this long after it came, unless the disk is slower.
     pub sync: Duration,
+    /// How long a disk that takes nothing may hold a full journal, and so the terminals, back.
+    pub stall_max: Duration,
     /// What is kept.
     pub limits: Limits,
 }
@@ -148,8 +150,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts the thread, on which `on_start` is called first, and returns when it knows what is there. Terminals that are `known` are logged; logs of others
-    /// are deleted: they were forgotten by a supervisor that was killed over it.
+    /// Starts the thread, on which `on_start` is called first, and returns when it knows what is there. Terminals that are `known`
+    /// are logged; logs of others are deleted: they were forgotten by a supervisor that was killed over it.
     ///
     /// # Errors
     /// When no thread can be had.
@@ -167,7 +169,7 @@ impl Log {
             let _ = stocked.send(());
             writer.run();
         })?;
-        let bell = Arc::new(Bell::new(thread.thread().clone()));
+        let bell = Arc::new(Bell::new(thread.thread().clone(), settings.stall_max));
         let _ = bell_there.send(bell.clone());
         let _ = ready.recv();
         Ok(Self { commands, bell, stats, store: shared, readers: Arc::new(Semaphore::new(READERS_MAX)) })
@@ -324,8 +326,10 @@ impl Writer {
     fn run(mut self) {
         while self.obey() {
             if self.is_due() {
+                // One who asks during the pass waits for the next: this one may be past what is meant.
+                let draining = std::mem::take(&mut self.draining);
                 self.pass_or_fail();
-                self.draining.drain(..).for_each(|drained| _ = drained.send(()));
+                draining.into_iter().for_each(|drained| _ = drained.send(()));
             }
             self.sleep();
         }
@@ -357,6 +361,7 @@ impl Writer {
         let until_sync = self.settings.sync.saturating_sub(self.last_pass.elapsed()).max(Duration::from_millis(1));
         let wait = match &self.fault {
             Some(fault) => fault.retry_at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)),
+            None if !self.draining.is_empty() => Duration::ZERO,
             None if idle => RETENTION_EVERY,
             None => until_sync,
         };

@@ -218,6 +218,7 @@ const NOT_INHERITED: &[&str] = &[
     "KAVAL_PREVIOUS_END",
     "KAVAL_LOG",
     "KAVAL_TERM_ID",
+    "KAVAL_TERM_LOG",
     "KAVAL_TERM_NAME",
     "KAVAL_SOCKET",
     "TMUX",

@@ -53,8 +53,7 @@ impl Ledger {
     /// [`LedgerError`].
     pub fn reserve(&self) -> Result<Range<u64>, LedgerError> {
         let next = self.next()?;
-        self.tree.write(vec![(NEXT_KEY.to_vec(), Some((next + BLOCK).to_be_bytes().to_vec()))])?;
-        self.tree.flush()?;
+        self.tree.write_through(vec![(NEXT_KEY.to_vec(), Some((next + BLOCK).to_be_bytes().to_vec()))])?;
         Ok(next..next + BLOCK)
     }
 
@@ -65,8 +64,7 @@ impl Ledger {
     pub fn count_restart(&self, cause: &str) -> Result<BTreeMap<String, u64>, LedgerError> {
         let key = [RESTARTS_PREFIX, cause.as_bytes()].concat();
         let before = self.tree.get(&key)?.map_or(0, |bytes| number(&bytes));
-        self.tree.write(vec![(key, Some((before + 1).to_be_bytes().to_vec()))])?;
-        self.tree.flush()?;
+        self.tree.write_through(vec![(key, Some((before + 1).to_be_bytes().to_vec()))])?;
         self.restarts()
     }
 

@@ -61,6 +61,9 @@ pub enum ExecuteError {
     Gone,
 }
 
+/// What the child of a terminal that is not logged is told: were its record lost, this is where it is known from.
+pub(super) const NOT_LOGGED: (&str, &str) = ("KAVAL_TERM_LOG", "off");
+
 /// What every child is given.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
@@ -262,7 +265,10 @@ impl Worker {
     fn command(&self, record: &Record) -> Command {
         let socket = self.surroundings.socket.to_string_lossy();
         let id = record.id.to_string();
-        let own = [("KAVAL_SOCKET", &*socket), ("KAVAL_TERM_ID", &id), ("KAVAL_TERM_NAME", record.name.as_str())];
+        let mut own = vec![("KAVAL_SOCKET", &*socket), ("KAVAL_TERM_ID", &id), ("KAVAL_TERM_NAME", record.name.as_str())];
+        if !record.logged {
+            own.push(NOT_LOGGED);
+        }
         let inherited = std::env::vars_os().collect::<Vec<(OsString, OsString)>>().into_iter();
         Command { argv: record.argv.clone(), cwd: record.cwd.clone(), env: spawn::environment(inherited, &own, &record.env) }
     }

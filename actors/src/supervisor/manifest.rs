@@ -139,8 +139,7 @@ impl Manifest {
             Some(found) => return Err(ManifestError::Format { found }),
             None if !store.is_new() => return Err(ManifestError::Missing),
             None => {
-                tree.write(vec![(FORMAT_KEY.to_vec(), Some(FORMAT.to_be_bytes().to_vec()))])?;
-                tree.flush()?;
+                tree.write_through(vec![(FORMAT_KEY.to_vec(), Some(FORMAT.to_be_bytes().to_vec()))])?;
             }
         }
         Ok(Self { tree })
@@ -163,8 +162,7 @@ impl Manifest {
             }
         }
         if !moves.is_empty() {
-            self.tree.write(moves)?;
-            self.tree.flush()?;
+            self.tree.write_through(moves)?;
         }
         Ok(records)
     }
@@ -189,6 +187,17 @@ impl Manifest {
         Ok(TermId(self.tree.get(NEXT_ID_KEY)?.map_or(1, |bytes| number(&bytes))))
     }
 
+    /// Never gives an id below `next`, which others may have had before this manifest was begun; on disk when this returns.
+    ///
+    /// # Errors
+    /// [`ManifestError::Store`].
+    pub fn skip_to(&self, next: TermId) -> Result<(), ManifestError> {
+        if next <= self.next_id()? {
+            return Ok(());
+        }
+        Ok(self.tree.write_through(vec![(NEXT_ID_KEY.to_vec(), Some(next.0.to_be_bytes().to_vec()))])?)
+    }
+
     /// Puts a record, on disk when this returns.
     ///
     /// # Errors
@@ -197,8 +206,7 @@ impl Manifest {
         let value = rmp_serde::to_vec_named(record).expect("a record holds nothing that msgpack cannot");
         let next = self.next_id()?.0.max(record.id.0 + 1);
         let next = (NEXT_ID_KEY.to_vec(), Some(next.to_be_bytes().to_vec()));
-        self.tree.write(vec![(key(record.id), Some(value)), next])?;
-        Ok(self.tree.flush()?)
+        Ok(self.tree.write_through(vec![(key(record.id), Some(value)), next])?)
     }
 
     /// Forgets a record, on disk when this returns.
@@ -206,8 +214,7 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError::Store`].
     pub fn delete(&self, id: TermId) -> Result<(), ManifestError> {
-        self.tree.write(vec![(key(id), None)])?;
-        Ok(self.tree.flush()?)
+        Ok(self.tree.write_through(vec![(key(id), None)])?)
     }
 }
 

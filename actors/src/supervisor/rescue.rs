@@ -11,14 +11,16 @@ use std::{
 };
 
 use super::{
+    execute::NOT_LOGGED,
     inventory::Descriptors,
     manifest::{Record, Restart, State},
     plan::Process,
 };
 use crate::{Name, Size, TermId, pty::adopt};
 
-/// What a supervisor writes of a terminal that it finds without a record; `None` if its child does not run its command.
-pub fn rescue(id: TermId, held: &mut Descriptors) -> Option<Record> {
+/// What a supervisor writes of a terminal that it finds without a record, under the name that its child knows unless that `is_taken`;
+/// `None` if its child does not run its command.
+pub fn rescue(id: TermId, held: &mut Descriptors, is_taken: impl Fn(&Name) -> bool) -> Option<Record> {
     if held.observe().process != Process::Running {
         return None;
     }
@@ -30,8 +32,9 @@ pub fn rescue(id: TermId, held: &mut Descriptors) -> Option<Record> {
         let parts = bytes.split(|byte| *byte == 0).filter(|part| !part.is_empty());
         parts.map(|part| String::from_utf8_lossy(part).into_owned()).collect()
     };
-    let named = strings("environ").into_iter().find_map(|variable| variable.strip_prefix("KAVAL_TERM_NAME=")?.parse().ok());
-    let name: Name = named.or_else(|| format!("rescued-{id}").parse().ok())?;
+    let environ = strings("environ");
+    let named = environ.iter().find_map(|variable| variable.strip_prefix("KAVAL_TERM_NAME=")?.parse().ok());
+    let name: Name = named.filter(|name| !is_taken(name)).or_else(|| format!("rescued-{id}").parse().ok())?;
     Some(Record {
         id,
         name,
@@ -45,7 +48,7 @@ pub fn rescue(id: TermId, held: &mut Descriptors) -> Option<Record> {
         state: State::Live,
         ending: false,
         offset: 0,
-        logged: true,
+        logged: !environ.iter().any(|variable| variable.split_once('=') == Some(NOT_LOGGED)),
         declared: None,
     })
 }

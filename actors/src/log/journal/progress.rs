@@ -14,20 +14,22 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::Thread,
+    time::Duration,
 };
 
 /// Wakes the log thread, which serves all lanes.
 #[derive(Debug)]
 pub struct Bell {
     thread: Thread,
+    stall_max: Duration,
     stirred: AtomicBool,
     urgent: AtomicBool,
 }
 
 impl Bell {
-    /// One that wakes `thread`.
-    pub fn new(thread: Thread) -> Self {
-        Self { thread, stirred: AtomicBool::new(false), urgent: AtomicBool::new(false) }
+    /// One that wakes `thread`, which is given up after `stall_max` without progress.
+    pub fn new(thread: Thread, stall_max: Duration) -> Self {
+        Self { thread, stall_max, stirred: AtomicBool::new(false), urgent: AtomicBool::new(false) }
     }
 
     /// There is something to store, in due time.
@@ -90,6 +92,11 @@ impl Progress {
 
     pub(super) fn is_lossy(&self) -> bool {
         self.lossy.load(Ordering::Acquire)
+    }
+
+    /// How long a log thread that gets nowhere may hold a full journal back.
+    pub(super) fn stall_max(&self) -> Duration {
+        self.bell.stall_max
     }
 
     pub(super) fn stir(&self) {

@@ -1,12 +1,12 @@
 //! Making room: which segments go, and when.
 //!
 //! The oldest segment goes once no terminal's screen is rebuilt from it, and once the log thread has what is in it on disk. While the
-//! disk is slow reading pauses; when the log thread says that the disk takes nothing, or gets nowhere for [`STALL_MAX`], segments go
+//! disk is slow reading pauses; when the log thread says that the disk takes nothing, or gets nowhere for `stall_max`, segments go
 //! without it, and the log records a gap: no disk stops a terminal.
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use rustix::fs::FallocateFlags;
@@ -17,9 +17,6 @@ use super::{
 };
 use crate::TermId;
 
-/// How long a log thread that gets nowhere may hold a full journal back. Longer than the worst write that was measured (0.3 s), and
-/// short enough that a program whose output waits for it is not taken for dead.
-const STALL_MAX: Duration = Duration::from_secs(2);
 /// Segments that are not on disk before the log thread is told to hurry.
 const URGENT_BYTES: u64 = 4 * SEGMENT_BYTES;
 
@@ -113,11 +110,12 @@ impl Journal {
             return true;
         }
         progress.urge();
+        let stall_max = progress.stall_max();
         let (_, since) = *self.stalled.insert(match self.stalled {
             Some((before, since)) if before == stored => (before, since),
             Some(_) | None => (stored, Instant::now()),
         });
-        since.elapsed() > STALL_MAX
+        since.elapsed() > stall_max
     }
 
     /// Those whose screens are rebuilt from before `next`.
