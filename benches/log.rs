@@ -28,8 +28,8 @@ use kaval_actors::{
         journal::{DataPath, Journal, JournalError, JournalFds, RECORD_MAX},
         piece::{PageStart, Piece},
         retention::Limits,
+        service::{Log, Settings},
         store::Store,
-        writer::{Log, Settings},
     },
 };
 use support::{Flavour, Samples, setting, table};

@@ -11,7 +11,7 @@ mod value;
 use std::{fs, path::Path, time::Duration};
 
 use bytesize::ByteSize;
-use kaval_actors::log::{retention, writer::Settings};
+use kaval_actors::log::{retention, service::Settings};
 use serde::{Deserialize, Serialize};
 
 pub use self::{

@@ -65,7 +65,7 @@ fn way_out(Record { name, state, .. }: &Record) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kaval_actors::{Size, TermId, pty::Exit, supervisor::manifest::Restart};
+    use kaval_actors::{TermId, pty::Exit};
 
     use super::*;
 
@@ -74,22 +74,7 @@ mod tests {
     }
 
     fn record(name: &str, state: State, declared: Option<Declaration>) -> Record {
-        Record {
-            id: TermId(1),
-            name: name.parse().unwrap(),
-            argv: vec!["sh".into()],
-            cwd: "/".into(),
-            env: vec![],
-            size: Size::DEFAULT,
-            restart: Restart::Never,
-            created_ms: 0,
-            token: 0,
-            state,
-            ending: false,
-            offset: 0,
-            logged: true,
-            declared,
-        }
+        Record { state, declared, ..Record::new(TermId(1), name.parse().unwrap()) }
     }
 
     fn one(desired: &[Declaration], records: &[Record]) -> Action {

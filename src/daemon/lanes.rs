@@ -13,7 +13,7 @@ use kaval_actors::{
     TermId,
     log::{
         journal::{DataPath, Journal, JournalError, JournalFds, Recovery},
-        writer::Log,
+        service::Log,
     },
     registry::Pulse,
     supervisor::{Custody, custody::Tag},

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kaval_actors::log::writer::Log;
+use kaval_actors::log::service::Log;
 use tokio::{
     net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},

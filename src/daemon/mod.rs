@@ -37,7 +37,7 @@ use actix_rt::ArbiterHandle;
 use anyhow::{Context, bail};
 use kaval_actors::{
     TermId,
-    log::{journal::DataPath, store::Store, writer::Log},
+    log::{journal::DataPath, service::Log, store::Store},
     pty::launch::FileLimits,
     registry::{Ledger, LedgerError, Ready, Registry, RegistryParts},
     supervisor::{

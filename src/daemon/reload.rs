@@ -13,7 +13,7 @@ use std::{cell::RefCell, path::PathBuf};
 use actix::Addr;
 use kaval_actors::{
     Name,
-    log::writer::Log,
+    log::service::Log,
     supervisor::{
         Create, FindAll, Limits, SetLimits, Supervisor,
         manifest::{Declaration, Record},

@@ -8,7 +8,7 @@
 //!                                        └───────── retention ◄──────┘
 //! ```
 //!
-//! What a terminal puts out is in its lane's [`journal`] first. One log thread ([`writer`]) follows all journals and turns what is
+//! What a terminal puts out is in its lane's [`journal`] first. One log thread, to which [`service`] is the handle, follows all journals and turns what is
 //! there into [blocks](block) in a tree of the [`store`], a tree a terminal. A [`reader`] gives them back by offset, in [`piece`]s, of which
 //! [`render`] makes lines and [`excerpt`] gives those of a range.
 //!
@@ -23,8 +23,10 @@ pub mod reader;
 pub mod render;
 pub mod replay;
 pub mod retention;
+pub mod service;
+pub mod stats;
 pub mod store;
 #[cfg(test)]
 mod tests;
 mod tree;
-pub mod writer;
+mod writer;

@@ -5,7 +5,11 @@ use std::{
     fs,
     os::fd::{AsFd, OwnedFd},
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -17,8 +21,9 @@ use super::{
     piece::{Page, PageStart, Piece},
     reader::Reader,
     retention::Limits,
+    service::{Command, Settings},
     store::Store,
-    writer::{Settings, Writer},
+    writer::Writer,
 };
 use crate::{Size, TermId, mirror};
 
@@ -38,6 +43,7 @@ struct World {
     fds: JournalFds,
     journal: Journal,
     writer: Writer,
+    commands: mpsc::Sender<Command>,
     store: Store,
     sources: BTreeMap<TermId, (OwnedFd, OwnedFd)>,
     models: BTreeMap<TermId, Model>,
@@ -52,11 +58,11 @@ fn everyone() -> BTreeSet<TermId> {
     (0..TERMS).map(TermId).collect()
 }
 
-fn writer(store: &Store, limits: Limits) -> Writer {
-    let (_, queue) = mpsc::channel();
+fn writer(store: &Store, limits: Limits) -> (Writer, mpsc::Sender<Command>) {
+    let (commands, queue) = mpsc::channel();
     let bell = Arc::new(Bell::new(thread::current(), Duration::ZERO));
     let settings = Settings { sync: Duration::ZERO, stall_max: Duration::ZERO, limits };
-    Writer::new(store.clone(), settings, queue, bell, Arc::default())
+    (Writer::new(store.clone(), settings, queue, bell, Arc::default()), commands)
 }
 
 impl World {
@@ -65,12 +71,12 @@ impl World {
         let store = Store::open(&dir.path().join("0")).unwrap();
         let fds = JournalFds::create().unwrap();
         let (mut journal, _) = Journal::open(duplicate(&fds), BYTES_MIN, DataPath::Splice).unwrap();
-        let mut writer = writer(&store, UNLIMITED);
+        let (mut writer, commands) = writer(&store, UNLIMITED);
         writer.take_stock_or_fail(everyone());
         writer.lanes.push(journal.follow(Arc::new(Bell::new(thread::current(), Duration::ZERO))).unwrap());
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
         let sources = (0..TERMS).map(|id| (TermId(id), pipe())).collect();
-        Self { dir, generation: 0, fds, journal, writer, store, sources, models: BTreeMap::new() }
+        Self { dir, generation: 0, fds, journal, writer, commands, store, sources, models: BTreeMap::new() }
     }
 
     fn output(&mut self, id: TermId, bytes: &[u8]) {
@@ -111,7 +117,7 @@ impl World {
         self.store = Store::open(&to).unwrap();
         let (journal, _) = Journal::open(duplicate(&self.fds), BYTES_MIN, DataPath::Splice).unwrap();
         self.journal = journal;
-        self.writer = writer(&self.store, limits);
+        (self.writer, self.commands) = writer(&self.store, limits);
         self.writer.take_stock_or_fail(everyone());
         self.writer.lanes.push(self.journal.follow(Arc::new(Bell::new(thread::current(), Duration::ZERO))).unwrap());
     }
@@ -321,4 +327,59 @@ fn output_that_still_waits_when_its_terminal_is_forgotten_makes_no_log_again() {
     world.writer.pass_or_fail();
     assert_eq!(world.store.tree_names().unwrap().iter().filter(|name| name.starts_with("log/")).count(), 1);
     assert_eq!(world.check(TermId(1), 0, 100), 0);
+}
+
+#[test]
+fn a_terminal_that_is_new_while_a_pass_is_made_is_logged_from_its_first_byte() {
+    let mut world = World::new();
+    world.output(TermId(0), b"known");
+    let new = TermId(TERMS - 1);
+    world.writer.forget(new);
+    world.commands.send(Command::Admit(new)).unwrap();
+    world.output(new, b"first");
+    world.writer.pass_or_fail();
+    let page = Reader::new(&world.store, new).page(PageStart::Offset(0), u64::MAX, 100).unwrap().expect("a log");
+    assert_eq!((page.end, world.check(new, 0, 100)), (5, 0));
+}
+
+#[test]
+fn who_asks_for_everything_to_be_on_disk_during_a_pass_is_answered_after_the_next() {
+    let mut world = World::new();
+    let (reply, mut drained) = tokio::sync::oneshot::channel();
+    world.output(TermId(0), b"before");
+    world.commands.send(Command::Drain(reply)).unwrap();
+    world.writer.turn();
+    assert!(drained.try_recv().is_err(), "answered by a pass that may have been past it");
+    world.writer.turn();
+    assert!(drained.try_recv().is_ok());
+}
+
+#[test]
+fn blocks_that_are_merged_while_they_are_read_leave_no_gap() {
+    let mut world = World::new();
+    let id = TermId(0);
+    world.output(id, b"begun");
+    world.writer.pass_or_fail();
+    let done = Arc::new(AtomicBool::new(false));
+    let (store, until) = (world.store.clone(), done.clone());
+    let reading = thread::spawn(move || {
+        let (reader, mut pages) = (Reader::new(&store, id), 0);
+        while !until.load(Ordering::Acquire) {
+            let page = reader.page(PageStart::Offset(0), u64::MAX, usize::MAX).unwrap().expect("a log");
+            let mut next = 0;
+            for piece in page.pieces {
+                let Piece::Output { offset, data, .. } = piece else { panic!("{piece:?} in a log that is whole") };
+                assert_eq!(offset, next);
+                next += data.len() as u64;
+            }
+            pages += 1;
+        }
+        pages
+    });
+    for _ in 0..2000 {
+        world.output(id, b"a little more\n");
+        world.writer.pass_or_fail();
+    }
+    done.store(true, Ordering::Release);
+    assert!(reading.join().unwrap() > 10, "nothing was read meanwhile");
 }

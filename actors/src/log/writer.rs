@@ -13,24 +13,21 @@
 //! known length, and nothing else; it ends by itself. One thread, so that no two passes meet.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc,
-    },
+    sync::{Arc, atomic::Ordering, mpsc},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     journal::{Bell, Entry, Follower, Missing},
-    reader::Reader,
-    retention::{self, Eviction, Limits, Summary},
+    retention::{self, Eviction, Summary},
+    service::{Command, Settings},
+    stats::{FAULT_KINDS, FaultKind, Stats, WRITE_DURATION},
     store::{Store, StoreError},
     tree::{self, TermLog},
 };
@@ -40,8 +37,6 @@ use crate::TermId;
 const PASS_BYTES: u64 = 4 << 20;
 /// Free disk space below which nothing is logged: what else runs on the machine needs it more, and the manifest does.
 const FREE_BYTES_MIN: u64 = 16 << 20;
-/// Most threads that read logs at one time.
-const READERS_MAX: usize = 4;
 /// How long until a store that failed is opened anew, first and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
@@ -51,189 +46,6 @@ const RETENTION_MAX: Duration = Duration::from_millis(200);
 const RETENTION_AMID: Duration = Duration::from_secs(1);
 /// How often the limits are looked at while there is nothing to write: output gets old by itself.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
-
-/// What the log thread is told at its start.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Output is on disk at most this long after it came, unless the disk is slower.
-    pub sync: Duration,
-    /// How long a disk that takes nothing may hold a full journal, and so the terminals, back.
-    pub stall_max: Duration,
-    /// What is kept.
-    pub limits: Limits,
-}
-
-/// What the log does, for gauges: read at any time, by anyone.
-#[derive(Debug, Default)]
-pub struct Stats {
-    /// Output bytes logged since the start.
-    pub logged_bytes: AtomicU64,
-    /// Bytes of keys and values, of all logs.
-    pub live_bytes: AtomicU64,
-    /// Bytes of the database's files.
-    pub disk_bytes: AtomicU64,
-    /// Bytes free on that disk.
-    pub disk_free_bytes: AtomicU64,
-    /// Output bytes found missing since the start, by what kept them from the disk, in the order of [`FAULT_KINDS`].
-    pub gap_bytes: [AtomicU64; FAULT_KINDS.len()],
-    /// Faults by kind since the start, in the order of [`FAULT_KINDS`].
-    pub faults: [AtomicU64; FAULT_KINDS.len()],
-    /// Whether the log stands still.
-    pub faulty: AtomicBool,
-    /// Whether the store was found to be damaged, also after it was opened anew: the next start sets it aside.
-    pub condemned: AtomicBool,
-    logs: Mutex<BTreeMap<TermId, Summary>>,
-}
-
-/// What can be wrong with the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FaultKind {
-    /// The disk is full, or nearly.
-    DiskFull,
-    /// The log is at its own limit, and cannot be made smaller.
-    Limit,
-    /// The store failed.
-    Store,
-    /// A journal's record does not agree with its checksum.
-    Journal,
-    /// The disk was too slow for what was put out.
-    Stall,
-}
-
-/// The names of the kinds of fault, in the order of [`FaultKind`].
-pub const FAULT_KINDS: [&str; 5] = ["disk_full", "limit", "store", "journal", "stall"];
-
-/// The histogram of how long a pass that wrote something took until that was on disk.
-pub const WRITE_DURATION: &str = "kaval_log_write_duration_seconds";
-
-impl Stats {
-    fn logs(&self) -> MutexGuard<'_, BTreeMap<TermId, Summary>> {
-        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The size of each terminal's log, in bytes.
-    pub fn log_bytes(&self) -> BTreeMap<TermId, u64> {
-        self.logs().iter().map(|(id, log)| (*id, log.bytes)).collect()
-    }
-
-    /// The first offset of a terminal's log; `None` if there is none.
-    pub fn floor(&self, id: TermId) -> Option<u64> {
-        self.logs().get(&id).map(|log| log.floor)
-    }
-
-    /// The offset after the last byte of a terminal's log; `None` if there is none.
-    pub fn end(&self, id: TermId) -> Option<u64> {
-        self.logs().get(&id).map(|log| log.end)
-    }
-
-    fn count_fault(&self, kind: FaultKind) {
-        self.faults[kind as usize].fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-pub(super) enum Command {
-    Follow(Follower),
-    Admit(TermId),
-    Forget(TermId),
-    Limit(Limits),
-    Drain(oneshot::Sender<()>),
-}
-
-/// A handle to the log thread.
-#[derive(Debug, Clone)]
-pub struct Log {
-    commands: mpsc::Sender<Command>,
-    bell: Arc<Bell>,
-    stats: Arc<Stats>,
-    store: Store,
-    readers: Arc<Semaphore>,
-}
-
-impl Log {
-    /// Starts the thread, on which `on_start` is called first, and returns when it knows what is there. Terminals that are `known`
-    /// are logged; logs of others are deleted: they were forgotten by a supervisor that was killed over it.
-    ///
-    /// # Errors
-    /// When no thread can be had.
-    pub fn start(store: Store, settings: Settings, known: BTreeSet<TermId>, on_start: fn()) -> io::Result<Self> {
-        let (commands, queue) = mpsc::channel();
-        let (stats, shared) = (Arc::new(Stats::default()), store.clone());
-        let (bell_there, bell) = mpsc::channel();
-        let (stocked, ready) = mpsc::channel();
-        let thread_stats = stats.clone();
-        let thread = thread::Builder::new().name("kaval-log".into()).spawn(move || {
-            on_start();
-            let Ok(bell) = bell.recv() else { return };
-            let mut writer = Writer::new(store, settings, queue, bell, thread_stats);
-            writer.take_stock_or_fail(known);
-            let _ = stocked.send(());
-            writer.run();
-        })?;
-        let bell = Arc::new(Bell::new(thread.thread().clone(), settings.stall_max));
-        let _ = bell_there.send(bell.clone());
-        let _ = ready.recv();
-        Ok(Self { commands, bell, stats, store: shared, readers: Arc::new(Semaphore::new(READERS_MAX)) })
-    }
-
-    /// Wakes the thread, for a journal to hold on to.
-    pub fn bell(&self) -> Arc<Bell> {
-        self.bell.clone()
-    }
-
-    /// Has a journal followed.
-    pub fn follow(&self, follower: Follower) {
-        self.tell(Command::Follow(follower));
-    }
-
-    /// Has a new terminal logged; to be told before its first byte. What it is not told of stays off the disk.
-    pub fn admit(&self, id: TermId) {
-        self.tell(Command::Admit(id));
-    }
-
-    /// Deletes a terminal's log.
-    pub fn forget(&self, id: TermId) {
-        self.tell(Command::Forget(id));
-    }
-
-    /// Changes what is kept.
-    pub fn limit(&self, limits: Limits) {
-        self.tell(Command::Limit(limits));
-    }
-
-    /// Resolves once everything that is in the journals now is on disk, or the disk has refused it.
-    pub async fn drain(&self) {
-        let (reply, drained) = oneshot::channel();
-        self.tell(Command::Drain(reply));
-        let _ = drained.await;
-    }
-
-    /// What it does.
-    pub fn stats(&self) -> &Arc<Stats> {
-        &self.stats
-    }
-
-    /// Reads a terminal's log, on a thread of its own; the number of those is bounded, and others wait.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn read<T: Send + 'static>(
-        &self,
-        id: TermId,
-        read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let _turn = self.readers.acquire().await;
-        let reader = Reader::new(&self.store, id);
-        let read = tokio::task::spawn_blocking(move || read(&reader));
-        read.await.unwrap_or(Err(StoreError::Panicked { what: "read" }))
-    }
-
-    fn tell(&self, command: Command) {
-        if self.commands.send(command).is_err() {
-            tracing::error!("the log thread has ended: nothing is logged");
-        }
-        self.bell.urge();
-    }
-}
 
 /// Why nothing can be written for now.
 #[derive(Debug)]
@@ -323,15 +135,20 @@ impl Writer {
     }
 
     /// Until every handle is gone.
-    fn run(mut self) {
+    pub(super) fn run(mut self) {
         while self.obey() {
-            if self.is_due() {
-                // One who asks during the pass waits for the next: this one may be past what is meant.
-                let draining = std::mem::take(&mut self.draining);
-                self.pass_or_fail();
-                draining.into_iter().for_each(|drained| _ = drained.send(()));
-            }
+            self.turn();
             self.sleep();
+        }
+    }
+
+    /// Makes a pass if it is time.
+    pub(super) fn turn(&mut self) {
+        if self.is_due() {
+            // One who asks during the pass waits for the next: this one may be past what is meant.
+            let draining = std::mem::take(&mut self.draining);
+            self.pass_or_fail();
+            draining.into_iter().for_each(|drained| _ = drained.send(()));
         }
     }
 

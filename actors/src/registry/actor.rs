@@ -16,7 +16,7 @@ use super::{
     feed::Feed,
     roll::{Roll, Told},
 };
-use crate::log::writer::{FAULT_KINDS, Stats};
+use crate::log::stats::{FAULT_KINDS, Stats};
 
 /// How long until numbers that could not be reserved are asked for again.
 const RESERVE_RETRY: Duration = Duration::from_secs(5);

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Name, TermId,
-    log::writer::{FAULT_KINDS, Stats, WRITE_DURATION},
+    log::stats::{FAULT_KINDS, Stats, WRITE_DURATION},
 };
 
 const GAUGES: &[(&str, &str)] = &[

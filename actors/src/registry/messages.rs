@@ -235,7 +235,7 @@ pub enum Happening {
     },
     /// The log came to a stand.
     LogFault {
-        /// Why: one of [`FAULT_KINDS`](crate::log::writer::FAULT_KINDS).
+        /// Why: one of [`FAULT_KINDS`](crate::log::stats::FAULT_KINDS).
         kind: &'static str,
     },
     /// The log goes on.

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     os::fd::AsFd,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use actix::{
@@ -16,25 +16,23 @@ use rustix::process::Signal;
 use tokio::{sync::oneshot, time::sleep};
 
 use super::{
-    Create, CreateError, Created, EndAll, Find, FindAll, Found, Kill, KillError, NoSuchTerm, Remove, RemoveError, Rename,
-    RenameError, Selector, SetLimits,
+    CreateError, Created, EndAll, Find, FindAll, Found, Kill, KillError, NoSuchTerm, Remove, RemoveError, Rename, RenameError,
+    Selector, SetLimits,
     execute::{Done, ExecuteError, Executor},
     inventory::Descriptors,
     manifest::{Record, State},
     plan::{ActorSeen, Effect, Observed, Process, Step, effects, plan_one},
 };
 use crate::{
-    Name, TermId,
-    log::writer::Log,
-    pty::{adopt, spawn},
+    TermId,
+    log::service::Log,
+    pty::adopt,
     registry::{Announce, Card, Forget, News, Registry, Standing},
     terminal::{Buried, Course, Drained, Gone, Held, Lane, Start, Stop, Terminal},
 };
 
 /// How long until a step that failed is planned again, and an actor that died is started again.
 const RETRY: Duration = Duration::from_millis(500);
-/// Bytes of arguments and environment that a terminal may add; the kernel's limit for a whole exec is usually 2 MiB.
-const COMMAND_BYTES_MAX: usize = 128 * 1024;
 /// How much longer than the grace period everything is given to end.
 const END_ALL_SLACK: Duration = Duration::from_secs(3);
 
@@ -71,13 +69,13 @@ pub struct SupervisorParts {
 
 /// See [the module](super).
 pub struct Supervisor {
-    records: BTreeMap<TermId, Record>,
-    entries: HashMap<TermId, Entry>,
-    next_id: TermId,
+    pub(super) records: BTreeMap<TermId, Record>,
+    pub(super) entries: HashMap<TermId, Entry>,
+    pub(super) next_id: TermId,
     lanes: Vec<ArbiterHandle>,
     executor: Executor,
-    log: Log,
-    limits: Limits,
+    pub(super) log: Log,
+    pub(super) limits: Limits,
     registry: Addr<Registry>,
     recovering: BTreeSet<TermId>,
     ready: Option<oneshot::Sender<()>>,
@@ -85,7 +83,7 @@ pub struct Supervisor {
 
 /// What is known of a terminal beyond its record.
 #[derive(Default)]
-struct Entry {
+pub(super) struct Entry {
     descriptors: Descriptors,
     actor: Option<Addr<Terminal>>,
     seen: ActorSeen,
@@ -94,7 +92,7 @@ struct Entry {
     /// Those whose change of the record is to be written before anything else is done.
     writers: Vec<oneshot::Sender<Result<(), ExecuteError>>>,
     /// Those who asked for its creation.
-    creators: Vec<oneshot::Sender<Result<Created, CreateError>>>,
+    pub(super) creators: Vec<oneshot::Sender<Result<Created, CreateError>>>,
     /// Those who wait for its end or removal.
     mourners: Vec<oneshot::Sender<()>>,
 }
@@ -132,7 +130,7 @@ impl Supervisor {
     }
 
     /// Plans for one terminal and begins what there is to do.
-    fn reconcile(&mut self, id: TermId, ctx: &mut Context<Self>) {
+    pub(super) fn reconcile(&mut self, id: TermId, ctx: &mut Context<Self>) {
         if self.entries.get(&id).is_some_and(|entry| entry.busy) {
             return;
         }
@@ -248,7 +246,7 @@ impl Supervisor {
     }
 
     /// A creation that failed is forgotten; who asked for it is told why.
-    fn abandon(&mut self, id: TermId, why: &str, ctx: &mut Context<Self>) {
+    pub(super) fn abandon(&mut self, id: TermId, why: &str, ctx: &mut Context<Self>) {
         if let Some(entry) = self.entries.get_mut(&id) {
             for creator in entry.creators.drain(..) {
                 let _ = creator.send(Err(CreateError::Failed(why.to_owned())));
@@ -350,7 +348,7 @@ impl Supervisor {
     }
 
     /// Has a changed record written, once no step of the terminal is under way, and then plans anew.
-    fn changed(&mut self, id: TermId, ctx: &mut Context<Self>) -> oneshot::Receiver<Result<(), ExecuteError>> {
+    pub(super) fn changed(&mut self, id: TermId, ctx: &mut Context<Self>) -> oneshot::Receiver<Result<(), ExecuteError>> {
         let (reply, written) = oneshot::channel();
         self.entries.entry(id).or_default().writers.push(reply);
         self.reconcile(id, ctx);
@@ -386,7 +384,7 @@ impl Supervisor {
         found.ok_or_else(|| NoSuchTerm { selector: selector.clone(), hint: self.hint(selector) })
     }
 
-    fn by_name(&self, name: &str) -> Option<TermId> {
+    pub(super) fn by_name(&self, name: &str) -> Option<TermId> {
         let mut records = self.records.values().filter(|record| record.state != State::Removing);
         records.find(|record| record.name.as_str() == name).map(|record| record.id)
     }
@@ -400,87 +398,6 @@ impl Supervisor {
             _ => String::new(),
         }
     }
-
-    fn new_record(&mut self, create: &Create) -> Result<Record, CreateError> {
-        if self.records.len() >= self.limits.terms_max {
-            return Err(CreateError::TooMany { max: self.limits.terms_max });
-        }
-        let argv = if create.argv.is_empty() { vec![default_shell()] } else { create.argv.clone() };
-        check_command(&argv, &create.env)?;
-        let id = self.next_id;
-        let name = match &create.name {
-            Some(name) if self.by_name(name.as_str()).is_some() => return Err(CreateError::NameTaken(name.clone())),
-            Some(name) => name.clone(),
-            None => self.generated_name(&argv[0], id),
-        };
-        self.next_id = TermId(id.0 + 1);
-        Ok(Record {
-            id,
-            name,
-            argv,
-            cwd: create.cwd.clone().unwrap_or_else(spawn::default_cwd),
-            env: create.env.clone(),
-            size: create.size,
-            restart: create.restart,
-            created_ms: now_ms(),
-            token: create.token,
-            state: State::Creating,
-            ending: false,
-            offset: 0,
-            logged: create.logged,
-            declared: create.declared.clone(),
-        })
-    }
-
-    /// The program's name and the id: `bash-7`.
-    fn generated_name(&self, program: &str, id: TermId) -> Name {
-        let base: String = program
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
-            .take(40)
-            .collect();
-        let base = base.trim_start_matches('-');
-        let base = if base.is_empty() { "term" } else { base };
-        let names = (0..).map(|n| if n == 0 { format!("{base}-{id}") } else { format!("{base}-{id}-{n}") });
-        let free = names.filter(|name| self.by_name(name).is_none()).find_map(|name| name.parse().ok());
-        free.expect("only finitely many names are taken")
-    }
-
-    /// The terminal that an earlier asking with the same token, or the same name where that is allowed, made.
-    fn already_created(&self, create: &Create) -> Option<TermId> {
-        let same_token =
-            |record: &&Record| create.token != 0 && record.token == create.token && record.state != State::Removing;
-        let by_token = self.records.values().find(same_token).map(|record| record.id);
-        by_token.or_else(|| create.name.as_ref().filter(|_| create.if_absent).and_then(|name| self.by_name(name.as_str())))
-    }
-}
-
-fn check_command(argv: &[String], env: &[(String, String)]) -> Result<(), CreateError> {
-    let texts = || argv.iter().chain(env.iter().flat_map(|(key, value)| [key, value]));
-    if texts().any(|text| text.contains('\0')) {
-        return Err(CreateError::BadCommand("arguments and environment may not contain a NUL byte".to_owned()));
-    }
-    if env.iter().any(|(key, _)| key.is_empty() || key.contains('=')) {
-        return Err(CreateError::BadCommand("an environment variable needs a name without =".to_owned()));
-    }
-    let bytes: usize = texts().map(|text| text.len() + 1).sum();
-    if bytes > COMMAND_BYTES_MAX {
-        return Err(CreateError::BadCommand(format!(
-            "arguments and environment are {bytes} bytes; at most {COMMAND_BYTES_MAX} are allowed"
-        )));
-    }
-    Ok(())
-}
-
-fn default_shell() -> String {
-    std::env::var("SHELL").ok().filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".to_owned())
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 impl Actor for Supervisor {
@@ -529,36 +446,6 @@ impl Handler<Gone> for Supervisor {
             entry.seen = ActorSeen::default();
             ctx.run_later(RETRY, move |supervisor, ctx| supervisor.reconcile(id, ctx));
         }
-    }
-}
-
-impl Handler<Create> for Supervisor {
-    type Result = ResponseFuture<Result<Created, CreateError>>;
-
-    fn handle(&mut self, create: Create, ctx: &mut Self::Context) -> Self::Result {
-        let (reply, answer) = oneshot::channel();
-        if let Some(id) = self.already_created(&create) {
-            self.entries.entry(id).or_default().creators.push(reply);
-            self.reconcile(id, ctx);
-        } else {
-            let record = match self.new_record(&create) {
-                Ok(record) => record,
-                Err(error) => return Box::pin(async { Err(error) }),
-            };
-            let id = record.id;
-            if record.logged {
-                self.log.admit(id);
-            }
-            self.records.insert(id, record);
-            self.entries.insert(id, Entry { creators: vec![reply], ..Entry::default() });
-            let intent = self.changed(id, ctx);
-            ctx.spawn(intent.into_actor(self).map(move |result, supervisor, ctx| {
-                if let Ok(Err(error)) = result {
-                    supervisor.abandon(id, &format!("the terminal cannot be recorded: {error}"), ctx);
-                }
-            }));
-        }
-        Box::pin(async { answer.await.unwrap_or_else(|_| Err(CreateError::Failed("the supervisor is ending".to_owned()))) })
     }
 }
 

@@ -314,7 +314,7 @@ mod tests {
     use std::{io, os::fd::BorrowedFd};
 
     use super::*;
-    use crate::{Size, log::store::Store, supervisor::manifest::Restart};
+    use crate::log::store::Store;
 
     /// A custodian with a fault.
     struct Faulty;
@@ -334,22 +334,7 @@ mod tests {
     }
 
     fn record(id: u32) -> Record {
-        Record {
-            id: TermId(id),
-            name: format!("t{id}").parse().unwrap(),
-            argv: vec!["true".into()],
-            cwd: "/".into(),
-            env: vec![],
-            size: Size::DEFAULT,
-            restart: Restart::Never,
-            created_ms: 0,
-            token: 0,
-            state: State::Creating,
-            ending: false,
-            offset: 0,
-            logged: true,
-            declared: None,
-        }
+        Record { argv: vec!["true".into()], ..Record::new(TermId(id), format!("t{id}").parse().unwrap()) }
     }
 
     #[tokio::test]

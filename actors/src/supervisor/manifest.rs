@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,28 @@ pub struct Record {
     /// What it was made from, if the configuration declared it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared: Option<Declaration>,
+}
+
+impl Record {
+    /// A terminal that is to be made now: the user's shell, in `/`, of the usual size, logged, and not started again.
+    pub fn new(id: TermId, name: Name) -> Self {
+        Self {
+            id,
+            name,
+            argv: Vec::new(),
+            cwd: "/".into(),
+            env: Vec::new(),
+            size: Size::DEFAULT,
+            restart: Restart::Never,
+            created_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
+            token: 0,
+            state: State::Creating,
+            ending: false,
+            offset: 0,
+            logged: true,
+            declared: None,
+        }
+    }
 }
 
 /// A terminal as the configuration declares it.
@@ -231,22 +254,8 @@ mod tests {
     use super::*;
 
     fn record(id: u32, state: State) -> Record {
-        Record {
-            id: TermId(id),
-            name: format!("t{id}").parse().unwrap(),
-            argv: vec!["sh".into()],
-            cwd: "/".into(),
-            env: vec![("A".into(), "b".into())],
-            size: Size::DEFAULT,
-            restart: Restart::Never,
-            created_ms: 1,
-            token: 2,
-            state,
-            ending: false,
-            offset: 3,
-            logged: true,
-            declared: None,
-        }
+        let name = format!("t{id}").parse().unwrap();
+        Record { env: vec![("A".into(), "b".into())], token: 2, state, offset: 3, ..Record::new(TermId(id), name) }
     }
 
     #[test]

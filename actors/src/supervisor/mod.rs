@@ -12,6 +12,7 @@
 //! the plan is made again. At most one step a terminal is under way.
 
 mod actor;
+mod create;
 pub mod custody;
 pub mod execute;
 pub mod inventory;

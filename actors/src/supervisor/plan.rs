@@ -176,7 +176,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Size, supervisor::manifest::Restart};
 
     /// A terminal and its surroundings, as effects change them.
     #[derive(Debug, Clone, PartialEq)]
@@ -188,22 +187,7 @@ mod tests {
     }
 
     fn record((state, ending): (State, bool)) -> Record {
-        Record {
-            id: TermId(1),
-            name: "t".parse().unwrap(),
-            argv: vec!["sh".into()],
-            cwd: "/".into(),
-            env: vec![],
-            size: Size::DEFAULT,
-            restart: Restart::Never,
-            created_ms: 0,
-            token: 0,
-            state,
-            ending,
-            offset: 0,
-            logged: true,
-            declared: None,
-        }
+        Record { state, ending, ..Record::new(TermId(1), "t".parse().unwrap()) }
     }
 
     impl World {

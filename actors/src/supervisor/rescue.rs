@@ -3,17 +3,12 @@
 //! **Invariant.** A child that runs is never ended for the supervisor's own troubles: what can be learnt of it from the kernel makes a
 //! record. Its environment overrides and how it was to be restarted cannot, and are not guessed at.
 
-use std::{
-    fs,
-    os::fd::AsFd,
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{fs, os::fd::AsFd, path::PathBuf};
 
 use super::{
     execute::NOT_LOGGED,
     inventory::Descriptors,
-    manifest::{Record, Restart, State},
+    manifest::{Record, State},
     plan::Process,
 };
 use crate::{Name, Size, TermId, pty::adopt};
@@ -36,19 +31,11 @@ pub fn rescue(id: TermId, held: &mut Descriptors, is_taken: impl Fn(&Name) -> bo
     let named = environ.iter().find_map(|variable| variable.strip_prefix("KAVAL_TERM_NAME=")?.parse().ok());
     let name: Name = named.filter(|name| !is_taken(name)).or_else(|| format!("rescued-{id}").parse().ok())?;
     Some(Record {
-        id,
-        name,
         argv: strings("cmdline"),
         cwd: fs::read_link(of_process("cwd")).unwrap_or_else(|_| "/".into()),
-        env: Vec::new(),
         size: Size::new(cols.into(), rows.into()).unwrap_or(Size::DEFAULT),
-        restart: Restart::Never,
-        created_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
-        token: 0,
         state: State::Live,
-        ending: false,
-        offset: 0,
         logged: !environ.iter().any(|variable| variable.split_once('=') == Some(NOT_LOGGED)),
-        declared: None,
+        ..Record::new(id, name)
     })
 }

@@ -11,7 +11,7 @@ use actix::Addr;
 use super::{Checkpoint, Terminal};
 use crate::{
     TermId,
-    log::{journal::Journal, writer::Log},
+    log::{journal::Journal, service::Log},
 };
 
 thread_local! {

@@ -22,8 +22,8 @@ use crate::{
     log::{
         journal::{BYTES_MIN, DataPath, Journal, JournalFds},
         retention::Limits,
+        service::{Log, Settings},
         store::Store,
-        writer::{Log, Settings},
     },
     pty::{Exit, Master},
     registry::{Report, TermNews},
