@@ -14,12 +14,14 @@
 
 mod canvas;
 mod filter;
+mod notice;
 mod skim;
 mod view;
 
 pub(crate) use self::canvas::{Canvas, decode_checkpoint};
 pub use self::{
     canvas::{decode_size, encode_size},
+    notice::{NOTICE_BYTES_MAX, Notice, What},
     view::{Cell, CellColor, Cursor, ScreenView},
 };
 use crate::Size;
@@ -41,12 +43,21 @@ pub struct BadCheckpoint;
 #[derive(Debug, Default, Clone)]
 struct Observed {
     title: String,
+    notices: Vec<What>,
 }
 
 impl vt100::Callbacks for Observed {
     fn set_window_title(&mut self, _: &mut vt100::Screen, title: &[u8]) {
         let title = &title[..title.len().min(TITLE_BYTES_MAX)];
         self.title = String::from_utf8_lossy(title).chars().filter(|c| !c.is_control()).collect();
+    }
+
+    fn audible_bell(&mut self, _: &mut vt100::Screen) {
+        self.notices.push(What::Bell);
+    }
+
+    fn unhandled_osc(&mut self, _: &mut vt100::Screen, params: &[&[u8]]) {
+        self.notices.push(What::Osc(params.join(&b';')));
     }
 }
 
@@ -55,12 +66,15 @@ pub struct Mirror {
     canvas: Canvas<Observed>,
     /// Whether the parser is known to be between sequences.
     between: bool,
+    /// Bytes fed since notices were last taken.
+    fed: u64,
+    notices: Vec<Notice>,
 }
 
 impl Mirror {
     /// An empty screen.
     pub fn new(size: Size) -> Self {
-        Self { canvas: Canvas::new(size, Observed::default()), between: true }
+        Self { canvas: Canvas::new(size, Observed::default()), between: true, fed: 0, notices: Vec::new() }
     }
 
     /// Draws output.
@@ -79,8 +93,18 @@ impl Mirror {
             }
             None => self.canvas.feed(bytes)?,
         }
+        self.fed += bytes.len() as u64;
+        let at = self.fed;
+        let noticed = self.canvas.callbacks_mut().notices.drain(..);
+        self.notices.extend(noticed.map(|what| Notice { at, what }));
         self.between = self.canvas.is_between_characters() && skim::is_between(self.between, bytes);
         Ok(())
+    }
+
+    /// What programs told or asked since the last time.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        self.fed = 0;
+        std::mem::take(&mut self.notices)
     }
 
     fn skim(&self, bytes: &[u8]) -> Option<skim::Cut> {

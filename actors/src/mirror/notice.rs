@@ -1,0 +1,24 @@
+//! What a program tells its terminal, or asks of it, other than what to draw.
+
+/// Most bytes of one that are kept; of a longer one nothing is.
+pub const NOTICE_BYTES_MAX: usize = 64 << 10;
+
+/// See the module's head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Bytes fed up to its end, since notices were last taken.
+    pub at: u64,
+    /// What it is.
+    pub what: What,
+}
+
+/// What a program can tell or ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// BEL.
+    Bell,
+    /// An operating system command: what is between its introducer and its terminator.
+    Osc(Vec<u8>),
+    /// A question, with what this screen answers at that point.
+    Query(Vec<u8>),
+}
