@@ -320,6 +320,7 @@ fn a_reload_that_is_killed_half_way_is_finished_by_the_next_and_nothing_runs_twi
         }
         configure(&instance, &config);
         let mut reload = instance.command(&["reload"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // The moment is random on purpose, and so is waited for, not derived from an event.
         thread::sleep(Duration::from_micros(rand::random_range(0..40_000)));
         instance.kill_supervisor();
         reload.wait().unwrap();

@@ -150,6 +150,7 @@ def again(path):
             return Connection(path)
         except (OSError, Gone):
             assert time.monotonic() < deadline
+            # As the README has it: a client asks again after a pause, since no event tells of a socket to come.
             time.sleep(0.01)
 
 
