@@ -344,6 +344,24 @@ fn what_the_window_showed_before_is_in_its_scrollback() {
 }
 
 #[test]
+fn the_last_lines_that_left_the_screen_come_into_the_windows_scrollback_once_when_asked_for() {
+    needs!();
+    let stage = Stage::open();
+    let (cols, rows) = WINDOW;
+    let script = "stty -echo; for i in $(seq 1 90); do echo line $i; done; cat";
+    stage.instance.ok(&["new", "-d", "t", "--size", &format!("{cols}x{rows}"), "--", "sh", "-c", script]);
+    stage.instance.ok(&["wait", "t", "--match", "line 90"]);
+    stage.pane.enter("go kaval attach --history 20 t");
+    stage.agree(|screen| screen.text.ends_with("line 90"));
+    let scrollback = stage.pane.scrollback();
+    let seen: Vec<&str> = scrollback.lines().filter(|line| line.starts_with("line ")).collect();
+    // The last row is the empty one that the cursor is in.
+    let above = 90 - (usize::from(rows) - 1);
+    let expected: Vec<String> = (above - 19..=90).map(|n| format!("line {n}")).collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
 fn resizing_leaves_no_copies_in_the_windows_scrollback() {
     needs!();
     // Once in some twenty runs under load, window and mirror still differed after a quick series of resizes; the cause is not found yet.

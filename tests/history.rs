@@ -205,6 +205,6 @@ fn tail_goes_without_a_range() {
     instance.fails(&["history", "t", "--tail", "3", "--from", "1"], 2);
     instance.fails(&["history", "t", "--format", "ansi", "--json"], 2);
     let refusal =
-        Raw::hello(&instance.socket()).ask(&json!({"req": 1, "op": "history", "term": "t", "tail": 3, "to": 2})).refusal();
+        Raw::hello(&instance.socket()).ask(&json!({"req": 1, "op": "history", "term": "t", "tail": 3, "from": 2})).refusal();
     assert_eq!(refusal.code, "bad_request");
 }

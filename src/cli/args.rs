@@ -131,6 +131,9 @@ pub(super) struct Attach {
     /// Watch only
     #[arg(long)]
     pub(super) read_only: bool,
+    /// First put the last LINES lines that have left the screen into this window's scrollback
+    #[arg(long, value_name = "LINES")]
+    pub(super) history: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -275,8 +278,8 @@ pub(super) struct History {
     /// How
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: HistoryFormat,
-    /// Only the last N lines, what stands on the screen included
-    #[arg(long, value_name = "N", conflicts_with_all = ["from", "to"])]
+    /// Only the last N lines: what stands on the screen included, or with --to of those that left it before
+    #[arg(long, value_name = "N", conflicts_with = "from")]
     pub(super) tail: Option<u64>,
     /// From this offset: of lines, those that left the screen from there on
     #[arg(long, value_name = "OFFSET")]

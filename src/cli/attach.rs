@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io::{self, IsTerminal, Read, Write},
     os::fd::AsFd,
+    path::PathBuf,
     process::ExitCode,
     thread,
     time::Duration,
@@ -23,10 +24,10 @@ use tokio::{
 
 use super::{Failure, Sockets, keys::Keys};
 use crate::{
-    client::{ClientError, Session, SessionOptions, Update},
+    client::{Client, ClientError, Incoming, Session, SessionOptions, Update},
     config::Config,
     places,
-    wire::{AttachFrom, AttachMode, TermRef},
+    wire::{AttachFrom, AttachMode, Event, HistoryFormat, Op, TermRef},
 };
 
 /// How long a second press of the detach key is waited for.
@@ -61,18 +62,24 @@ pub(super) fn window_size() -> Option<Size> {
 }
 
 /// Attaches until detached, or until the child ends; its exit code then.
-pub(super) async fn attach(sockets: &Sockets, term: TermRef, read_only: bool) -> Result<ExitCode, Failure> {
+pub(super) async fn attach(
+    sockets: &Sockets,
+    term: TermRef,
+    read_only: bool,
+    history: Option<u64>,
+) -> Result<ExitCode, Failure> {
     require_tty()?;
     let config = Config::read(places::config_file().as_deref())
         .map_err(|error| Failure::new(Failure::ATTACHING, super::chain(&error)))?;
     let (_, socket) = sockets.connect().await.map_err(Failure::while_attaching)?;
+    let backlog = history.map(|lines| Backlog { socket: socket.clone(), term: term.clone(), lines });
     let mode = if read_only { AttachMode::Ro } else { AttachMode::Rw };
     let options = SessionOptions { socket, term, mode, size: window_size(), from: AttachFrom::Screen };
     let session = Session::attach(options).await.map_err(|error| Failure::from(error).while_attaching())?;
     let name = session.name().to_owned();
     let terminal = RawTerminal::enter().map_err(|error| Failure::from(error).while_attaching())?;
     set_aside_screen(window_size()).map_err(|error| Failure::from(error).while_attaching())?;
-    let end = follow(session, Keys::new(config.attach.detach_key.0), read_only).await;
+    let end = follow(session, Keys::new(config.attach.detach_key.0), read_only, backlog).await;
     terminal.leave();
     match end {
         Ok(End::Detached) => {
@@ -99,7 +106,12 @@ enum End {
     Signalled(u8),
 }
 
-async fn follow(mut session: Session, mut keys: Keys, read_only: bool) -> Result<End, ClientError> {
+async fn follow(
+    mut session: Session,
+    mut keys: Keys,
+    read_only: bool,
+    mut backlog: Option<Backlog>,
+) -> Result<End, ClientError> {
     let mut typed = typing();
     let broken = ClientError::Broken;
     let mut resized = signal(SignalKind::window_change()).map_err(broken)?;
@@ -132,7 +144,11 @@ async fn follow(mut session: Session, mut keys: Keys, read_only: bool) -> Result
             }
             update = session.next() => {
                 told_gap = false;
-                match update? {
+                let update = update?;
+                if let (Update::Screen { offset, .. }, Some(backlog)) = (&update, backlog.take()) {
+                    backlog.show(*offset).await?;
+                }
+                match update {
                     Update::Screen { data, .. } | Update::Output { data, .. } => show(&data).map_err(broken)?,
                     Update::Resized { .. } | Update::Lagged { .. } | Update::Lost => {}
                     Update::Exited(exit) => return Ok(End::Exited(exit)),
@@ -146,6 +162,43 @@ async fn follow(mut session: Session, mut keys: Keys, read_only: bool) -> Result
             }
         }
     }
+}
+
+/// Lines to be shown before the screen.
+struct Backlog {
+    socket: PathBuf,
+    term: TermRef,
+    lines: u64,
+}
+
+impl Backlog {
+    /// Puts the last lines that left the screen before `offset` into the window's scrollback.
+    async fn show(self, offset: u64) -> Result<(), ClientError> {
+        let mut client = Client::connect(&self.socket).await?;
+        let (format, to) = (HistoryFormat::Ansi, Some(offset));
+        let req = client.request(Op::History { term: self.term, format, from: 0, to, tail: Some(self.lines) }).await?;
+        loop {
+            match client.next().await? {
+                Incoming::Err { error, .. } => return Err(error.into()),
+                Incoming::Event(Event::Lines { data, .. }) => show(&with_returns(&data.0)).map_err(ClientError::Broken)?,
+                Incoming::Event(Event::End { req: ended }) if ended == req => break,
+                Incoming::Ok { .. } | Incoming::Event(_) => {}
+            }
+        }
+        set_aside_screen(window_size()).map_err(ClientError::Broken)
+    }
+}
+
+/// Lines as a terminal in raw mode wants them.
+fn with_returns(lines: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(lines.len() + lines.len() / 32);
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        match line.strip_suffix(b"\n") {
+            Some(line) => out.extend_from_slice(&[line, b"\r\n"].concat()),
+            None => out.extend_from_slice(line),
+        }
+    }
+    out
 }
 
 /// Scrolls what the window shows, down to the cursor, into its scrollback: what is drawn next erases it.

@@ -41,7 +41,7 @@ pub(super) async fn attach_or_create(sockets: Sockets) -> Result<ExitCode, Failu
         None => create(&mut client).await.map_err(Failure::while_attaching)?,
     };
     drop(client);
-    attach::attach(&sockets, name.as_str().into(), false).await
+    attach::attach(&sockets, name.as_str().into(), false, None).await
 }
 
 /// The live terminal that was last created or put something out.

@@ -30,7 +30,7 @@ pub(super) async fn new(sockets: &Sockets, args: New) -> Result<ExitCode, Failur
     let json = args.json;
     let created = create(&mut client, args).await.map_err(graded)?;
     if attaching {
-        return attach::attach(sockets, created.name.as_str().into(), false).await;
+        return attach::attach(sockets, created.name.as_str().into(), false, None).await;
     }
     if json {
         print(&format!("{}\n", json!({ "id": created.id, "name": created.name })))?;

@@ -170,7 +170,7 @@ fn on_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 async fn client_command(sockets: Sockets, command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::New(new) => commands::new(&sockets, new).await,
-        Command::Attach(args) => attach::attach(&sockets, args.name.as_str().into(), args.read_only).await,
+        Command::Attach(args) => attach::attach(&sockets, args.name.as_str().into(), args.read_only, args.history).await,
         Command::Ls(ls) => commands::ls(&sockets, &ls).await,
         Command::Send(send) => commands::send(&sockets, send).await,
         Command::Resize(resize) => commands::resize(&sockets, &resize).await,

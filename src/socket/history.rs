@@ -102,8 +102,8 @@ pub(super) async fn history(session: &Session, req: u64, term: &TermRef, wanted:
 
 async fn begin<'a>(session: &'a Session, req: u64, term: &TermRef, wanted: Wanted) -> Answer<(Reading<'a>, HistoryOk)> {
     let Wanted { from, to, tail, .. } = wanted;
-    if tail.is_some() && (from != 0 || to.is_some()) {
-        return Err(WireError::new(Code::BadRequest, "history: tail goes without from and to"));
+    if tail.is_some() && from != 0 {
+        return Err(WireError::new(Code::BadRequest, "history: tail goes without from"));
     }
     let (_, terminal) = ops::find(session, term).await?;
     let Page { floor, end, .. } = page(&terminal, PageStart::Offset(0), 0, 0).await?;
@@ -113,7 +113,7 @@ async fn begin<'a>(session: &'a Session, req: u64, term: &TermRef, wanted: Wante
             format!("history from {from} to {upper}: there is nothing between them (it is kept from {floor} to {end})");
         return Err(WireError::new(Code::BadRequest, message));
     }
-    let is_newest = upper == end;
+    let is_newest = upper == end && (to.is_none() || tail.is_none());
     Ok((Reading { session, req, terminal, from, to: upper, floor, is_newest }, HistoryOk { floor, end }))
 }
 

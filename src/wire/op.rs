@@ -164,7 +164,7 @@ pub enum Op {
         /// stand on the screen, too.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<u64>,
-        /// Only so many lines, the last ones; not together with `from` or `to`.
+        /// Only so many lines, the last ones; not together with `from`. With `to`, of those that left the screen before it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tail: Option<u64>,
     },
