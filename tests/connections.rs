@@ -106,3 +106,53 @@ fn a_stream_that_has_ended_is_no_client() {
         assert_eq!(listing.terms[0].clients, 0);
     });
 }
+
+/// What a storm of reconnecting clients costs for each terminal that each attaches to: a repaint that waits, and what keeps count of it.
+const ATTACHED_BYTES_MAX: u64 = 16 << 10;
+
+#[test]
+fn sixty_clients_that_attach_to_everything_at_once_cost_sixty_viewports() {
+    const CLIENTS: u64 = 60;
+    const TERMS: u64 = 20;
+    let instance = Instance::start();
+    let draw = "seq -f 'a line that has left the screen %g' 5000; for i in $(seq 23); do printf '\\033[1;3%dm%079d\\033[m\\n' $((i % 8)) $i; done; exec cat";
+    for n in 0..TERMS {
+        instance.ok(&["new", "-d", &format!("t{n}"), "--size", "80x24", "--", "sh", "-c", draw]);
+        instance.ok(&["wait", &format!("t{n}"), "--match", "0000023"]);
+    }
+    let allocated = || json_of(&instance, &["status", "--json"])["memory"]["allocated_bytes"].as_u64().unwrap();
+    let before = allocated();
+    runtime().block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut client = instance.client().await;
+            for n in 0..TERMS {
+                let from = AttachFrom::Screen;
+                let op = Op::Attach { term: format!("t{n}").as_str().into(), size: None, from, mode: AttachMode::Ro };
+                client.request(op).await.unwrap();
+            }
+            clients.push(client);
+        }
+        support::spin_until("everybody is attached", || instance.ls().iter().all(|term| term["clients"] == CLIENTS));
+        let each = allocated().saturating_sub(before) / (CLIENTS * TERMS);
+        assert!(each < ATTACHED_BYTES_MAX, "{each} bytes a client and terminal");
+        println!("{each} bytes a client and terminal");
+        for client in &mut clients {
+            let mut screens = 0;
+            while screens < TERMS {
+                match timeout(PATIENCE, client.next()).await.expect("a screen").unwrap() {
+                    Incoming::Event(Event::Screen { data, .. }) => {
+                        assert!(data.0.windows(7).any(|digits| digits == b"0000023"));
+                        screens += 1;
+                    }
+                    Incoming::Err { error, .. } => panic!("{error}"),
+                    Incoming::Ok { .. } | Incoming::Event(_) => {}
+                }
+            }
+        }
+    });
+}
+
+fn json_of(instance: &Instance, args: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&instance.ok(args)).unwrap()
+}
