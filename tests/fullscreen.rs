@@ -287,6 +287,43 @@ fn the_window_last_used_sets_the_size_and_one_that_only_watches_does_nothing() {
     assert_eq!(stage.told().size(), SMALLER);
 }
 
+#[test]
+fn a_window_of_another_size_shows_what_fits_of_the_terminal() {
+    needs!("vim");
+    let stage = Stage::with_bash("child$ ");
+    stage.attach();
+    stage.agree(|screen| screen.size() == WINDOW);
+    let (larger, smaller) = (stage.another_window(LARGER), stage.another_window(SMALLER));
+    for window in [&larger, &smaller] {
+        window.enter("clear; go kaval attach t --read-only");
+        window.await_screen(|text| text.ends_with("child$"));
+    }
+    stage.pane.enter("for i in $(seq 60); do echo $i $(printf %0150d $i); done; vim -u NONE -c 'set nu' -c 'norm 50ofoo' x");
+    let told = stage.agree(|screen| screen.text.contains("51 foo"));
+    let row = told.text.lines().position(|line| line.ends_with("51 foo")).unwrap();
+    larger.await_screen(|text| *text == told.text);
+    smaller.await_screen(|text| {
+        text.lines().last().is_some_and(|line| line.ends_with("51 foo")) && text.lines().count() <= row + 1
+    });
+    stage.pane.type_in("\u{1b}:q!\n");
+    let told = stage.agree(|screen| screen.text.ends_with("child$"));
+    larger.await_screen(|text| *text == told.text);
+    // Who types gives the terminal the window's size, and sees it as it is.
+    let other = stage.another_window(SMALLER);
+    other.enter("clear; kaval attach t");
+    await_size(&stage, SMALLER);
+    other.await_screen(|text| *text == stage.told().text);
+    smaller.await_screen(|text| *text == stage.told().text);
+    stage.pane.type_in("x");
+    await_size(&stage, WINDOW);
+    stage.agree(|screen| screen.text.ends_with("child$ x"));
+    for window in [&larger, &smaller] {
+        window.press("C-\\");
+        window.await_screen(|text| text.ends_with("code 0\nsettings kept\npane$"));
+        assert!(window.is_clean(), "a mode was left behind");
+    }
+}
+
 #[track_caller]
 fn await_size(stage: &Stage, size: (u16, u16)) {
     await_some("the size", || {

@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Failure, Sockets, keys::Keys};
+use super::{Failure, Sockets, fit::Fitted, keys::Keys};
 use crate::{
     client::{Client, ClientError, Incoming, Session, SessionOptions, Update},
     config::Config,
@@ -32,6 +32,8 @@ use crate::{
 
 /// How long a second press of the detach key is waited for.
 const SECOND_PRESS: Duration = Duration::from_millis(300);
+/// Between two pictures of a terminal of another size than the window's.
+const FRAME: Duration = Duration::from_millis(15);
 /// How long a supervisor may be gone before a line says so.
 const QUIET_GAP: Duration = Duration::from_secs(2);
 /// Leaves the terminal clean: main screen, no margins, typing replaces, keys plainly encoded, no mouse, no paste brackets, plain
@@ -117,6 +119,7 @@ async fn follow(
     let mut resized = signal(SignalKind::window_change()).map_err(broken)?;
     let mut hung_up = signal(SignalKind::hangup()).map_err(broken)?;
     let mut terminated = signal(SignalKind::terminate()).map_err(broken)?;
+    let mut window = Window::default();
     let mut armed_until = Instant::now();
     let mut told_gap = false;
     loop {
@@ -137,11 +140,11 @@ async fn follow(
                 armed_until = Instant::now() + SECOND_PRESS;
             }
             () = sleep_until(armed_until), if keys.is_armed() => return Ok(End::Detached),
-            _ = resized.recv() => {
-                if let (Some(size), false) = (window_size(), read_only) {
-                    session.resize(size).await;
-                }
-            }
+            _ = resized.recv() => match window_size() {
+                Some(size) if !read_only => session.resize(size).await,
+                _ => if window.turned().map_err(broken)? { session.refresh() },
+            },
+            () = sleep_until(window.paint_at()), if window.is_stale() => window.paint().map_err(broken)?,
             update = session.next() => {
                 told_gap = false;
                 let update = update?;
@@ -149,8 +152,10 @@ async fn follow(
                     backlog.show(*offset).await?;
                 }
                 match update {
-                    Update::Screen { data, .. } | Update::Output { data, .. } => show(&data).map_err(broken)?,
-                    Update::Resized { .. } | Update::Lagged { .. } | Update::Lost => {}
+                    Update::Screen { size, data, .. } => window.screen(size, &data).map_err(broken)?,
+                    Update::Output { data, .. } => if window.output(&data).map_err(broken)? { session.refresh() },
+                    Update::Resized { size } => if window.resized(size) { session.refresh() },
+                    Update::Lagged { .. } | Update::Lost => {}
                     Update::Exited(exit) => return Ok(End::Exited(exit)),
                     Update::Detached => return Ok(End::DetachedByOther),
                 }
@@ -160,6 +165,75 @@ async fn follow(
                 session.spoil();
                 show(b"\x1b7\x1b[1;1H\x1b[7m kaval: waiting for the supervisor \x1b[m\x1b8").map_err(broken)?;
             }
+        }
+    }
+}
+
+/// What this window shows: the terminal's output as it is, or, where the sizes differ, what fits of it.
+#[derive(Default)]
+struct Window {
+    fitted: Option<Fitted>,
+    /// Since when what is shown is older than what is known.
+    stale_since: Option<Instant>,
+}
+
+impl Window {
+    /// The whole screen has come.
+    fn screen(&mut self, size: Size, data: &[u8]) -> io::Result<()> {
+        if window_size().is_none_or(|window| window == size) {
+            (self.fitted, self.stale_since) = (None, None);
+            return show(data);
+        }
+        if self.fitted.is_none() {
+            show(CLEAN)?;
+            show(b"\x1b[?1049h")?;
+        }
+        self.fitted = Fitted::new(size, data).ok();
+        self.paint()
+    }
+
+    /// Output has come; whether the whole screen is needed to go on.
+    fn output(&mut self, data: &[u8]) -> io::Result<bool> {
+        let Some(fitted) = &mut self.fitted else { return show(data).map(|()| false) };
+        let fed = fitted.feed(data);
+        self.stale_since.get_or_insert_with(Instant::now);
+        Ok(fed.is_err())
+    }
+
+    /// The terminal's size has changed; whether the whole screen is needed to go on.
+    fn resized(&mut self, size: Size) -> bool {
+        let fits = window_size().is_none_or(|window| window == size);
+        match &mut self.fitted {
+            None => !fits,
+            Some(_) if fits => true,
+            Some(fitted) => {
+                self.stale_since.get_or_insert_with(Instant::now);
+                fitted.resize(size).is_err()
+            }
+        }
+    }
+
+    /// The window's own size has changed, and the terminal's does not; whether the whole screen is needed to go on.
+    fn turned(&mut self) -> io::Result<bool> {
+        match &self.fitted {
+            Some(fitted) if window_size().is_some_and(|window| window != fitted.size()) => self.paint().map(|()| false),
+            Some(_) | None => Ok(true),
+        }
+    }
+
+    fn is_stale(&self) -> bool {
+        self.stale_since.is_some()
+    }
+
+    fn paint_at(&self) -> Instant {
+        self.stale_since.unwrap_or_else(Instant::now) + FRAME
+    }
+
+    fn paint(&mut self) -> io::Result<()> {
+        self.stale_since = None;
+        match (&self.fitted, window_size()) {
+            (Some(fitted), Some(window)) => show(fitted.paint(window).as_bytes()),
+            _ => Ok(()),
         }
     }
 }

@@ -16,6 +16,7 @@ mod attach;
 mod background;
 mod commands;
 mod events;
+mod fit;
 mod keys;
 mod manual;
 mod status;

@@ -93,8 +93,8 @@ async fn until(sockets: &Sockets, args: &Wait, pattern: Option<Regex>) -> Result
                     return Ok(Outcome::Matched(line));
                 }
             }
-            Update::Resized { cols, rows } => {
-                if let (Some(watch), Ok(size)) = (&mut watch, Size::new(cols.into(), rows.into())) {
+            Update::Resized { size } => {
+                if let Some(watch) = &mut watch {
                     watch.resize(size);
                 }
             }

@@ -52,6 +52,8 @@ pub enum Update {
     Screen {
         /// Where it was taken.
         offset: u64,
+        /// Its size.
+        size: Size,
         /// Bytes that draw it.
         data: Bytes,
     },
@@ -64,10 +66,8 @@ pub enum Update {
     },
     /// The terminal's size changed.
     Resized {
-        /// Columns.
-        cols: u16,
-        /// Rows.
-        rows: u16,
+        /// To this.
+        size: Size,
     },
     /// Output was left out.
     Lagged {
@@ -236,6 +236,12 @@ impl Session {
         self.options.from = AttachFrom::Screen;
     }
 
+    /// Has the whole screen come next: what was drawn is of no use any more.
+    pub fn refresh(&mut self) {
+        self.spoil();
+        self.drop_link();
+    }
+
     fn drop_link(&mut self) {
         self.link = Link::Down { since: Instant::now(), pause: RECONNECT_FIRST };
         self.screen.clear();
@@ -307,7 +313,8 @@ impl Session {
                     return None;
                 }
                 self.options.from = AttachFrom::Offset(offset);
-                Some(Update::Screen { offset, data: std::mem::take(&mut self.screen).into() })
+                let size = Size::new(cols.into(), rows.into()).ok()?;
+                Some(Update::Screen { offset, size, data: std::mem::take(&mut self.screen).into() })
             }
             Event::Output { req, offset, data } if req == stream => {
                 self.options.from = AttachFrom::Offset(offset + data.0.len() as u64);
@@ -315,7 +322,7 @@ impl Session {
             }
             Event::Resized { req, cols, rows, .. } if req == stream => {
                 self.see_size(cols, rows);
-                Some(Update::Resized { cols, rows })
+                Some(Update::Resized { size: Size::new(cols.into(), rows.into()).ok()? })
             }
             Event::Lagged { req, from, to } if req == stream => Some(Update::Lagged { from, to }),
             Event::Exited { req, exit } if req == stream => Some(Update::Exited(exit)),
