@@ -3,11 +3,13 @@
 //!
 //! `KAVAL_SOAK=1` kills a thousand times.
 
+#[path = "support/subjects.rs"]
+mod subjects;
 mod support;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,106 +19,18 @@ use std::{
 };
 
 use kaval::{
-    client::{Client, ClientError, Incoming, Session, SessionOptions, Update},
-    wire::{AttachFrom, AttachMode, Code, Empty, Event, ExitInfo, HistoryFormat, LsOk, NewOk, Op, TermRef},
+    client::{ClientError, SessionOptions, Update},
+    wire::{AttachFrom, AttachMode, Code, Empty, ExitInfo, LsOk, NewOk, Op, TermRef},
 };
 use rustix::process::{Pid, Signal, kill_process};
+use subjects::{Subject, attach, create_subjects, history, insist, watch};
 use support::{Instance, PATIENCE, example, soak};
 
 /// Room for everything that is written: nothing may be dropped for want of it.
 const ROOMY: &str = "[journal]\nbytes_max = \"1GiB\"\n";
 
-/// A terminal under test, and where its child keeps its own record.
-struct Subject {
-    name: String,
-    record: PathBuf,
-    exit: i32,
-}
-
-/// What a client of one terminal got.
-struct Received {
-    bytes: Vec<u8>,
-    lags: usize,
-    exit: Option<ExitInfo>,
-}
-
-fn create_subjects(instance: &Instance, modes: &[&str]) -> Vec<Subject> {
-    let emitter = example("emitter");
-    let create = |(i, mode): (usize, &&str)| {
-        let subject =
-            Subject { name: format!("{mode}-{i}"), record: instance.path(&format!("record-{i}")), exit: 10 + i as i32 };
-        let (record, stop) = (subject.record.to_string_lossy(), instance.path("stop"));
-        let (seed, exit) = ((i + 1).to_string(), subject.exit.to_string());
-        let command = [&*emitter.to_string_lossy(), mode, &seed, &record, &stop.to_string_lossy(), &exit].map(str::to_owned);
-        let args = ["new", "-d", &subject.name, "--"].map(str::to_owned);
-        instance.ok(&[&args[..], &command[..]].concat());
-        subject
-    };
-    modes.iter().enumerate().map(create).collect()
-}
-
-async fn attach(options: SessionOptions) -> Session {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match Session::attach(options.clone()).await {
-            Ok(session) => return session,
-            Err(error) => assert!(error.is_passing() && Instant::now() < deadline, "{:?}: {error}", options.term),
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Watches a terminal from its first byte to its end.
-async fn watch(socket: PathBuf, name: String) -> Received {
-    let options = SessionOptions {
-        socket,
-        term: TermRef::Name(name.clone()),
-        mode: AttachMode::Ro,
-        size: None,
-        from: AttachFrom::Offset(0),
-    };
-    let mut session = attach(options).await;
-    let mut received = Received { bytes: Vec::new(), lags: 0, exit: None };
-    loop {
-        match session.next().await.unwrap_or_else(|error| panic!("the client of {name}: {error}")) {
-            Update::Output { offset, data } => {
-                assert!(received.lags > 0 || offset == received.bytes.len() as u64, "{name}: a gap or an overlap at {offset}");
-                received.bytes.extend_from_slice(&data);
-            }
-            Update::Lagged { .. } => received.lags += 1,
-            Update::Exited(exit) => {
-                received.exit = Some(exit);
-                return received;
-            }
-            Update::Screen { .. } | Update::Resized { .. } | Update::Lost => {}
-            Update::Detached => panic!("{name} was detached"),
-        }
-    }
-}
-
-/// All that is kept: where it begins, and the bytes, which follow on each other.
-async fn history(instance: &Instance, name: &str) -> (u64, Vec<u8>) {
-    let mut client = instance.client().await;
-    let stream = client
-        .request(Op::History { term: name.into(), format: HistoryFormat::Raw, from: 0, to: None, tail: None })
-        .await
-        .unwrap();
-    let (mut floor, mut bytes): (Option<u64>, Vec<u8>) = (None, Vec::new());
-    loop {
-        match client.next().await.unwrap() {
-            Incoming::Event(Event::Output { data, offset, .. }) => {
-                // What was evicted while it was read is gone, and what came before it does not count any more.
-                if floor.is_none_or(|floor| offset != floor + bytes.len() as u64) {
-                    floor = Some(offset);
-                    bytes.clear();
-                }
-                bytes.extend_from_slice(&data.0);
-            }
-            Incoming::Event(Event::End { req }) if req == stream => return (floor.unwrap_or(0), bytes),
-            Incoming::Ok { .. } | Incoming::Event(_) => {}
-            Incoming::Err { error, .. } => panic!("{error}"),
-        }
-    }
+fn subjects(instance: &Instance, modes: &[&str]) -> Vec<Subject> {
+    create_subjects(modes, &example("emitter"), instance.dir(), |args| _ = instance.ok(args))
 }
 
 /// The supervisor that the keeper runs now: the one of its children that the keeper itself started. What a dead supervisor had only just
@@ -161,18 +75,6 @@ fn spin_until<T>(mut condition: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < deadline, "nothing happened");
         thread::yield_now();
-    }
-}
-
-/// Asks again and again until a supervisor lives long enough to answer.
-async fn insist<T: serde::de::DeserializeOwned>(socket: &Path, op: Op) -> Result<T, ClientError> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let asked = async { Client::connect(socket).await?.call(op.clone()).await };
-        match asked.await {
-            Err(error) if error.is_passing() && Instant::now() < deadline => tokio::task::yield_now().await,
-            result => return result,
-        }
     }
 }
 
@@ -240,7 +142,7 @@ impl Found {
 
 /// Streams, kills, and compares; the names of terminals whose bytes differ somewhere.
 fn survive(instance: &Instance, modes: &[&str], kills: usize, churning: bool) -> Vec<String> {
-    let subjects = create_subjects(instance, modes);
+    let subjects = subjects(instance, modes);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let watching: Vec<_> =
         subjects.iter().map(|subject| runtime.spawn(watch(instance.socket(), subject.name.clone()))).collect();
@@ -256,7 +158,8 @@ fn survive(instance: &Instance, modes: &[&str], kills: usize, churning: bool) ->
     let mut total = 0;
     for (subject, watching) in subjects.iter().zip(watching) {
         let received = runtime.block_on(async { tokio::time::timeout(PATIENCE, watching).await }).expect("an end").unwrap();
-        let (record, history) = (fs::read(&subject.record).unwrap(), runtime.block_on(history(instance, &subject.name)));
+        let (record, history) =
+            (fs::read(&subject.record).unwrap(), runtime.block_on(history(&instance.socket(), &subject.name)));
         total += record.len();
         if (0, &record) != (history.0, &history.1) || record != received.bytes || received.lags > 0 {
             differing.push(format!(
@@ -296,7 +199,7 @@ fn compare_with_disk(instance: Instance, subjects: usize, config: &str) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for name in names {
         let record = fs::read(instance.path(&format!("record-{}", name.rsplit_once('-').unwrap().1))).unwrap();
-        let (floor, history) = runtime.block_on(history(&instance, &name));
+        let (floor, history) = runtime.block_on(history(&instance.socket(), &name));
         assert!(
             (floor, &history) == (0, &record),
             "{name}: wrote {}, {} are on disk from {floor} on",
@@ -310,21 +213,21 @@ fn compare_with_disk(instance: Instance, subjects: usize, config: &str) {
 /// freed; what the journal has let go of is read from disk, and joined to what it has.
 fn survive_logging(config: &str, kills: usize, is_right: impl Fn(u64, &[u8], &[u8]) -> bool) {
     let instance = Instance::start_with(config, &[]);
-    let subjects = create_subjects(&instance, &["flood", "flood", "count", "count", "trickle", "trickle"]);
+    let subjects = subjects(&instance, &["flood", "flood", "count", "count", "trickle", "trickle"]);
     kill_at_random(&instance, kills);
     fs::write(instance.path("stop"), "").unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for subject in &subjects {
         instance.ok(&["wait", &subject.name, "--exit"]);
         let record = fs::read(&subject.record).unwrap();
-        let (floor, history) = runtime.block_on(history(&instance, &subject.name));
+        let (floor, history) = runtime.block_on(history(&instance.socket(), &subject.name));
         let (name, wrote, kept) = (&subject.name, record.len(), history.len());
         assert!(is_right(floor, &history, &record), "{name}: wrote {wrote}, kept {kept} from {floor} on");
     }
     let again = Instance::start_in(instance.end(), config, &[], &[]);
     for subject in &subjects {
         let record = fs::read(&subject.record).unwrap();
-        let (floor, history) = runtime.block_on(history(&again, &subject.name));
+        let (floor, history) = runtime.block_on(history(&again.socket(), &subject.name));
         assert!(is_right(floor, &history, &record), "{} from disk: {} from {floor} on", subject.name, history.len());
     }
 }

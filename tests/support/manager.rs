@@ -1,0 +1,179 @@
+//! A real systemd of its own: process 1 in namespaces of its own, with kaval installed and its shipped units started.
+//!
+//! ```text
+//!   test ─ unshare ─► systemd ─► kaval.socket, kaval.service ─► supervisor ─► terminals
+//!     ├─ nsenter: systemctl, kaval ──┘                              │
+//!     └─ /proc/PID/root: socket, records, log ◄─────────────────────┘
+//! ```
+//!
+//! /run, /tmp, /etc, /var/lib, /var/log and /usr/local/bin are its own, so nothing of it stays.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{KAVAL, PATIENCE, example};
+
+const SYSTEMD: &str = "/lib/systemd/systemd";
+/// Between two looks at a systemd that does not answer yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Becomes its process 1. Arguments: kaval, the emitter, the directory of the units, the configuration.
+const BOOT: &str = r#"
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+mkdir -p /run/stage/bin /run/stage/etc /run/systemd/system
+cp "$1" /run/stage/bin/kaval
+cp "$2" /run/stage/bin/emitter
+cp "$3"/kaval.service "$3"/kaval.socket /run/systemd/system
+cp -a /etc/. /run/stage/etc
+mkdir -p /run/stage/etc/kaval
+printf '%s' "$4" >/run/stage/etc/kaval/kaval.toml
+mount --bind /run/stage/etc /etc
+mount --bind /run/stage/bin /usr/local/bin
+for dir in /tmp /var/tmp /var/log /var/lib; do mount -t tmpfs tmpfs $dir; done
+umount -l /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+for unit in kaval.service kaval.socket; do
+    mkdir /run/systemd/system/$unit.d
+    printf '[Unit]\nDefaultDependencies=no\n' >/run/systemd/system/$unit.d/test.conf
+done
+printf '[Service]\nStandardError=append:/var/log/kaval.log\n' >>/run/systemd/system/kaval.service.d/test.conf
+printf '[Unit]\nDefaultDependencies=no\nWants=kaval.socket kaval.service\n' >/run/systemd/system/kaval-test.target
+export container=test
+exec /lib/systemd/systemd --system --unit=kaval-test.target
+"#;
+
+/// See the module's head. It ends when dropped, with all that runs in it.
+pub struct Manager {
+    unshare: Child,
+    init: u32,
+}
+
+impl Manager {
+    /// Boots one, with that configuration of kaval; `None`, and a word about it, where that cannot be.
+    pub fn boot(config: &str) -> Option<Self> {
+        let missing = if !rustix::process::geteuid().is_root() {
+            "only root may make namespaces"
+        } else if !Path::new(SYSTEMD).exists() {
+            "systemd is not installed"
+        } else {
+            ""
+        };
+        if !missing.is_empty() {
+            println!("skipped: {missing}");
+            return None;
+        }
+        let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/systemd/system");
+        let mut command = Command::new("unshare");
+        command.args([
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount",
+            "--mount-proc",
+            "--uts",
+            "--ipc",
+            "sh",
+            "-c",
+            BOOT,
+            "boot",
+        ]);
+        command.arg(KAVAL).arg(example("emitter")).arg(units).arg(config).stdin(Stdio::null()).stdout(Stdio::null());
+        let unshare = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut manager = Self { unshare, init: 0 };
+        manager.init = manager.await_some("process 1", |manager| manager.child());
+        manager.await_some("systemd", |manager| {
+            let comm = fs::read_to_string(format!("/proc/{}/comm", manager.init)).ok()?;
+            (comm.trim() == "systemd").then_some(())
+        });
+        manager.await_some("kaval.service", |manager| manager.is_active().then_some(()));
+        Some(manager)
+    }
+
+    fn child(&self) -> Option<u32> {
+        let id = self.unshare.id();
+        fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?.split_whitespace().next()?.parse().ok()
+    }
+
+    /// Waits for what no event tells of.
+    pub fn await_some<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(seen) = look(self) {
+                return seen;
+            }
+            assert!(Instant::now() < deadline, "{what} did not come; kaval's log:\n{}", self.log());
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// A path of its own, from outside.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{inside}", self.init))
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.path("/run/kaval/kaval.sock")
+    }
+
+    /// What kaval has written to stderr, all supervisors' of it.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("/var/log/kaval.log")).unwrap_or_default()
+    }
+
+    fn enter(&self, command: &[&str]) -> Output {
+        let target = self.init.to_string();
+        Command::new("nsenter").args(["-t", &target, "-a"]).args(command).stdin(Stdio::null()).output().unwrap()
+    }
+
+    pub fn systemctl(&self, args: &[&str]) -> Output {
+        self.enter(&[&["systemctl"], args].concat())
+    }
+
+    /// Runs kaval there; its output, which must be had.
+    pub fn kaval<S: AsRef<str>>(&self, args: &[S]) -> String {
+        let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
+        let output = self.enter(&[&["/usr/local/bin/kaval"], &args[..]].concat());
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A property of kaval.service.
+    pub fn property(&self, name: &str) -> String {
+        let output = self.systemctl(&["show", "kaval.service", "--value", "-p", name]);
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    pub fn is_active(&self) -> bool {
+        self.property("ActiveState") == "active"
+    }
+
+    /// The supervisor's process, as seen there; `None` while there is none.
+    pub fn main_pid(&self) -> Option<u32> {
+        self.property("MainPID").parse().ok().filter(|pid| *pid != 0)
+    }
+
+    /// Sends a signal to the supervisor.
+    pub fn kill(&self, pid: u32, signal: &str) -> bool {
+        self.enter(&["kill", signal, &pid.to_string()]).status.success()
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("kaval's log ended:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
+        let _ = self.unshare.kill();
+        let _ = self.unshare.wait();
+    }
+}

@@ -1,0 +1,66 @@
+//! kaval as a systemd service: the shipped units under a real systemd, over kills, restarts and a stop.
+//!
+//! Needs root and systemd, and says so where it skips. `KAVAL_SOAK=1` kills five hundred times.
+
+#[path = "support/manager.rs"]
+mod manager;
+#[path = "support/subjects.rs"]
+mod subjects;
+mod support;
+
+use std::{fs, path::Path, thread, time::Duration};
+
+use kaval::wire::{ExitInfo, LsOk, Op};
+use manager::Manager;
+use subjects::{create_subjects, history, insist, watch};
+use support::{PATIENCE, soak};
+
+/// Room for everything that is written, and no port that another test may have.
+const CONFIG: &str = "[journal]\nbytes_max = \"1GiB\"\n[metrics]\naddress = \"off\"\n";
+
+/// Waits for a supervisor other than `before` that is ready; its process.
+fn await_another(manager: &Manager, before: u32) -> u32 {
+    manager.await_some("another supervisor", |manager| manager.main_pid().filter(|pid| *pid != before && manager.is_active()))
+}
+
+#[test]
+fn no_kill_and_no_restart_of_the_service_costs_a_byte_and_nobody_notices() {
+    let Some(manager) = Manager::boot(CONFIG) else { return };
+    let modes = [["flood"; 4], ["count"; 4], ["count"; 4], ["trickle"; 4], ["trickle"; 4]].concat();
+    let (emitter, dir) = (Path::new("/usr/local/bin/emitter"), Path::new("/tmp"));
+    let subjects = create_subjects(&modes, emitter, dir, |args| _ = manager.kaval(args));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let watching: Vec<_> =
+        subjects.iter().map(|subject| runtime.spawn(watch(manager.socket(), subject.name.clone()))).collect();
+
+    let mut supervisor = manager.main_pid().unwrap();
+    for n in 0..if soak() { 500 } else { 50 } {
+        if n % 5 == 4 {
+            assert!(manager.systemctl(&["restart", "kaval.service"]).status.success());
+        } else {
+            // The moment is random on purpose, and so is waited for, not derived from an event.
+            thread::sleep(Duration::from_micros(rand::random_range(0..150_000)));
+            manager.kill(supervisor, "-KILL");
+        }
+        supervisor = await_another(&manager, supervisor);
+    }
+    fs::write(manager.path("/tmp/stop"), "").unwrap();
+
+    for (subject, watching) in subjects.iter().zip(watching) {
+        let received = runtime.block_on(async { tokio::time::timeout(PATIENCE, watching).await }).expect("an end").unwrap();
+        let record = fs::read(manager.path(&subject.record.to_string_lossy())).unwrap();
+        let (floor, history) = runtime.block_on(history(&manager.socket(), &subject.name));
+        assert_eq!((floor, received.lags, received.exit), (0, 0, Some(ExitInfo::Code(subject.exit))), "{}", subject.name);
+        assert!(
+            record == received.bytes && record == history,
+            "{}: wrote {}, received {}, history {}",
+            subject.name,
+            record.len(),
+            received.bytes.len(),
+            history.len()
+        );
+    }
+    let listing: LsOk = runtime.block_on(insist(&manager.socket(), Op::Ls { after: None })).unwrap();
+    assert_eq!(listing.terms.len(), subjects.len());
+    assert_eq!(manager.property("Result"), "success");
+}
