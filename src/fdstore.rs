@@ -165,6 +165,23 @@ impl FdStore {
         self.send(&[NotifyState::Stopping], None)
     }
 
+    /// Gives a sign of life.
+    ///
+    /// # Errors
+    /// [`FdStoreError::Connect`], [`FdStoreError::Send`].
+    pub fn watchdog(&self) -> Result<(), FdStoreError> {
+        self.send(&[NotifyState::Watchdog], None)
+    }
+
+    /// Asks for so much more time, from now, to become ready or to end.
+    ///
+    /// # Errors
+    /// [`FdStoreError::Connect`], [`FdStoreError::Send`].
+    pub fn extend_timeout(&self, by: Duration) -> Result<(), FdStoreError> {
+        let usec = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
+        self.send(&[NotifyState::ExtendTimeoutUsec(usec)], None)
+    }
+
     /// Sets the one line that `systemctl status` shows; control characters become spaces.
     ///
     /// # Errors

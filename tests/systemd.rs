@@ -8,7 +8,14 @@ mod manager;
 mod subjects;
 mod support;
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
 
 use kaval::wire::{ExitInfo, LsOk, Op};
 use manager::Manager;
@@ -25,7 +32,7 @@ fn await_another(manager: &Manager, before: u32) -> u32 {
 
 #[test]
 fn no_kill_and_no_restart_of_the_service_costs_a_byte_and_nobody_notices() {
-    let Some(manager) = Manager::boot(CONFIG) else { return };
+    let Some(manager) = Manager::boot(CONFIG, "") else { return };
     let modes = [["flood"; 4], ["count"; 4], ["count"; 4], ["trickle"; 4], ["trickle"; 4]].concat();
     let (emitter, dir) = (Path::new("/usr/local/bin/emitter"), Path::new("/tmp"));
     let subjects = create_subjects(&modes, emitter, dir, |args| _ = manager.kaval(args));
@@ -63,4 +70,47 @@ fn no_kill_and_no_restart_of_the_service_costs_a_byte_and_nobody_notices() {
     let listing: LsOk = runtime.block_on(insist(&manager.socket(), Op::Ls { after: None })).unwrap();
     assert_eq!(listing.terms.len(), subjects.len());
     assert_eq!(manager.property("Result"), "success");
+}
+
+/// Stops one thread, given its id, until its process dies.
+const HOLD_THREAD: &str = "
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
+for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
+    if libc.ptrace(request, int(sys.argv[1]), None, None) != 0:
+        sys.exit('ptrace: errno %d' % ctypes.get_errno())
+os.waitpid(int(sys.argv[1]), WALL)
+print('held', flush=True)
+os.waitpid(int(sys.argv[1]), WALL)
+";
+
+#[test]
+fn an_arbiter_that_stands_still_has_the_supervisor_replaced_and_its_terminals_live_on() {
+    let Some(manager) = Manager::boot(CONFIG, "WatchdogSec=2s") else { return };
+    manager.kaval(&["new", "-d", "t", "--", "sh", "-c", "stty -echo; echo begun; while read x; do echo got $x; done"]);
+    manager.kaval(&["wait", "t", "--match", "begun"]);
+    let supervisor = manager.main_pid().unwrap();
+    let outside = manager.pid_outside(supervisor);
+    let threads = fs::read_dir(format!("/proc/{outside}/task")).unwrap().flatten().map(|entry| entry.path());
+    let lane = threads
+        .filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.starts_with("actix-rt|")))
+        .map(|task| task.file_name().unwrap().to_string_lossy().into_owned())
+        .find(|thread| *thread != outside.to_string())
+        .expect("a lane's thread");
+    let mut holder =
+        Command::new("python3").args(["-c", HOLD_THREAD, &lane]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut told).unwrap();
+    assert_eq!(told, "held\n");
+    let next = await_another(&manager, supervisor);
+    holder.wait().unwrap();
+    manager.kaval(&["send", "t", "--enter", "one"]);
+    manager.kaval(&["wait", "t", "--match", "got one"]);
+    assert!(manager.kaval(&["status"]).contains("watchdog"), "{}", manager.kaval(&["status"]));
+    assert!(manager.log().contains("stands still"), "{}", manager.log());
+    manager.await_some("a line for systemctl status", |manager| {
+        manager.property("StatusText").starts_with("Terminals: 1 live").then_some(())
+    });
+    assert_eq!(manager.main_pid(), Some(next), "it is well now");
 }

@@ -18,7 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kaval_actors::log::service::Log;
+use actix::Addr;
+use kaval_actors::{
+    log::service::Log,
+    registry::{Figures, Registry, TakeFigures},
+};
 use tokio::{
     net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -33,6 +37,8 @@ use crate::{
 
 /// How often it is looked at whether the actors that all depend on still live, and whether the store is whole.
 const DEATH_CHECK: Duration = Duration::from_secs(1);
+/// How often the service manager's line about the supervisor is looked at.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// How long clients may take to hear that the supervisor is being restarted: more than the grace that requests have.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
@@ -91,6 +97,7 @@ pub(super) async fn until_the_end(
     store: Option<&FdStore>,
 ) -> End {
     let serving = actix_rt::spawn(socket::serve(listener, hub.clone()));
+    let showing = store.map(|store| actix_rt::spawn(show_status(store.clone(), hub.registry.clone())));
     let end = loop {
         tokio::select! {
             _ = signals.terminate.recv() => break End::Signal("SIGTERM"),
@@ -101,6 +108,9 @@ pub(super) async fn until_the_end(
             () = damage(log) => break End::Damage,
         }
     };
+    if let Some(showing) = showing {
+        showing.abort();
+    }
     tell(store, FdStore::stopping);
     serving.abort();
     // The listener is gone with its task: who is told to reconnect does not reach this process again.
@@ -123,6 +133,25 @@ pub(super) async fn part(end: End, hub: &Hub, log: &Log) {
         Ok(()) => tracing::info!(took_ms = started.elapsed().as_millis() as u64, "the log is on disk"),
         Err(_) => tracing::warn!("the log is not on disk yet: the next supervisor goes on with it"),
     }
+}
+
+/// Keeps the line that `systemctl status` shows true.
+async fn show_status(store: FdStore, registry: Addr<Registry>) {
+    let mut shown = String::new();
+    while let Ok(figures) = registry.send(TakeFigures { terms: false }).await {
+        let line = status_line(&figures);
+        if line != shown {
+            tell(Some(&store), |store| store.status(&line));
+            shown = line;
+        }
+        sleep(STATUS_EVERY).await;
+    }
+}
+
+fn status_line(figures: &Figures) -> String {
+    let states = figures.states().map(|(state, terms)| format!("{terms} {state}")).join(", ");
+    let log = if figures.log.faulty { "; the log stands still" } else { "" };
+    format!("Terminals: {states}; clients: {}{log}", figures.clients())
 }
 
 async fn reload(reloader: &Reloader, store: Option<&FdStore>) {

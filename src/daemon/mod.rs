@@ -20,6 +20,7 @@ mod previous;
 mod profile;
 mod reload;
 mod store;
+mod watchdog;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,13 +34,12 @@ use std::{
 };
 
 use actix::{Actor, System};
-use actix_rt::ArbiterHandle;
 use anyhow::{Context, bail};
 use kaval_actors::{
     TermId,
     log::{journal::DataPath, service::Log, store::Store},
     pty::launch::FileLimits,
-    registry::{Ledger, LedgerError, Ready, Registry, RegistryParts},
+    registry::{Ledger, LedgerError, Pulse, Ready, Registry, RegistryParts},
     supervisor::{
         Custody, NoCustody, Supervisor, SupervisorParts,
         execute::{Executor, Surroundings},
@@ -56,6 +56,7 @@ use self::{
     marker::Running,
     operator::Levers,
     reload::Reloader,
+    watchdog::{Watchdog, Watched},
 };
 use crate::{
     config::{Config, Listen, Metrics},
@@ -213,6 +214,7 @@ async fn supervise(
         Place::Inherited(fd) => socket::inherit(fd).map(|(listener, path)| (Some(listener), path))?,
     };
     let is_ours = listener.is_none();
+    let watchdog = store.clone().map(Watchdog::start).transpose().context("cannot start a thread")?;
     let custody = custody(store.clone());
     for stray in &inventory.strays {
         tracing::warn!(name = %stray, "a descriptor that was kept is of no use and is dropped");
@@ -228,7 +230,8 @@ async fn supervise(
     // An id that the journals know is not given again, even if its record was lost with a damaged store.
     let next_id = next_id.max(store::after(last_id));
     manifest.skip_to(next_id)?;
-    let registry = registry(ledger, &previous_end, &config, &lanes, &log)?.start();
+    let pulses = lanes::pulses(&lanes);
+    let registry = registry(ledger, &previous_end, &config, pulses.clone(), &log)?.start();
     if let Some(endpoint) = &endpoint {
         endpoint.set_registry(registry.clone());
     }
@@ -266,6 +269,9 @@ async fn supervise(
     if let Some(store) = &store {
         store.ready()?;
     }
+    if let Some(watchdog) = &watchdog {
+        watchdog.ready(Watched { pulses, log: log.stats().clone() });
+    }
     tracing::info!(socket = %socket.display(), adopted, took_ms = started.elapsed().as_millis() as u64, "ready");
     let end = life::until_the_end(signals, listener, &hub, &log, &reloader, store.as_ref()).await;
     tracing::info!(%end, "ending");
@@ -299,7 +305,7 @@ fn registry(
     ledger: Ledger,
     previous_end: &PreviousEnd,
     config: &Config,
-    lanes: &[ArbiterHandle],
+    pulses: Vec<Arc<Pulse>>,
     log: &Log,
 ) -> anyhow::Result<Registry> {
     let is_restart = *previous_end != PreviousEnd::FirstStart;
@@ -307,7 +313,7 @@ fn registry(
     let restarts = counted.or_else(|error| delayed(&error).and_then(|()| ledger.restarts()))?;
     let numbers = ledger.reserve().or_else(|error| delayed(&error).and_then(|()| ledger.next().map(|next| next..next)))?;
     let Metrics { per_term, term_info, .. } = config.metrics;
-    let (pulses, log) = (lanes::pulses(lanes), log.stats().clone());
+    let log = log.stats().clone();
     let previous_end = previous_end.to_string();
     let parts = RegistryParts { ledger, numbers, previous_end, is_restart, restarts, pulses, log, per_term, term_info };
     Ok(Registry::new(parts))

@@ -23,7 +23,7 @@ const SYSTEMD: &str = "/lib/systemd/systemd";
 /// Between two looks at a systemd that does not answer yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Becomes its process 1. Arguments: kaval, the emitter, the directory of the units, the configuration.
+/// Becomes its process 1. Arguments: kaval, the emitter, the directory of the units, the configuration, settings of the service.
 const BOOT: &str = r#"
 set -e
 mount --make-rprivate /
@@ -44,7 +44,7 @@ for unit in kaval.service kaval.socket; do
     mkdir /run/systemd/system/$unit.d
     printf '[Unit]\nDefaultDependencies=no\n' >/run/systemd/system/$unit.d/test.conf
 done
-printf '[Service]\nStandardError=append:/var/log/kaval.log\n' >>/run/systemd/system/kaval.service.d/test.conf
+printf '[Service]\nStandardError=append:/var/log/kaval.log\n%s\n' "$5" >>/run/systemd/system/kaval.service.d/test.conf
 printf '[Unit]\nDefaultDependencies=no\nWants=kaval.socket kaval.service\n' >/run/systemd/system/kaval-test.target
 export container=test
 exec /lib/systemd/systemd --system --unit=kaval-test.target
@@ -57,8 +57,8 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Boots one, with that configuration of kaval; `None`, and a word about it, where that cannot be.
-    pub fn boot(config: &str) -> Option<Self> {
+    /// Boots one, with that configuration of kaval and those settings of its service; `None`, and a word about it, where that cannot be.
+    pub fn boot(config: &str, settings: &str) -> Option<Self> {
         let missing = if !rustix::process::geteuid().is_root() {
             "only root may make namespaces"
         } else if !Path::new(SYSTEMD).exists() {
@@ -85,7 +85,13 @@ impl Manager {
             BOOT,
             "boot",
         ]);
-        command.arg(KAVAL).arg(example("emitter")).arg(units).arg(config).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .arg(KAVAL)
+            .arg(example("emitter"))
+            .arg(units)
+            .args([config, settings])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         let unshare = command.stderr(Stdio::null()).spawn().unwrap();
         let mut manager = Self { unshare, init: 0 };
         manager.init = manager.await_some("process 1", |manager| manager.child());
@@ -158,6 +164,20 @@ impl Manager {
     /// The supervisor's process, as seen there; `None` while there is none.
     pub fn main_pid(&self) -> Option<u32> {
         self.property("MainPID").parse().ok().filter(|pid| *pid != 0)
+    }
+
+    /// The number that one of its processes has outside.
+    pub fn pid_outside(&self, inside: u32) -> u32 {
+        let in_it = |pid: &u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+            let own = fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+            numbers.split_whitespace().last() == Some(&inside.to_string())
+                && own == fs::read_link(format!("/proc/{}/ns/pid", self.init)).ok()
+        };
+        let names = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name());
+        let mut pids = names.filter_map(|name| name.to_str()?.parse().ok());
+        pids.find(in_it).expect("the process")
     }
 
     /// Sends a signal to the supervisor.

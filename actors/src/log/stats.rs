@@ -6,6 +6,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use super::retention::Summary;
@@ -31,6 +32,8 @@ pub struct Stats {
     /// Whether the store was found to be damaged, also after it was opened anew: the next start sets it aside.
     pub condemned: AtomicBool,
     logs: Mutex<BTreeMap<TermId, Summary>>,
+    /// Since when the log thread has been in a pass.
+    busy_since: Mutex<Option<Instant>>,
 }
 
 /// What can be wrong with the log.
@@ -57,6 +60,16 @@ pub const WRITE_DURATION: &str = "kaval_log_write_duration_seconds";
 impl Stats {
     pub(super) fn logs(&self) -> MutexGuard<'_, BTreeMap<TermId, Summary>> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_busy(&self, busy: bool) {
+        *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = busy.then(Instant::now);
+    }
+
+    /// How long the log thread has been in the pass that it is in; zero if it is in none.
+    pub fn busy_for(&self) -> Duration {
+        let since = *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// The size of each terminal's log, in bytes.

@@ -147,7 +147,9 @@ impl Writer {
         if self.is_due() {
             // One who asks during the pass waits for the next: this one may be past what is meant.
             let draining = std::mem::take(&mut self.draining);
+            self.stats.set_busy(true);
             self.pass_or_fail();
+            self.stats.set_busy(false);
             draining.into_iter().for_each(|drained| _ = drained.send(()));
         }
     }

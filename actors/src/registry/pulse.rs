@@ -69,12 +69,21 @@ impl Pulse {
         }
     }
 
+    /// The arbiter's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How late the next beat is by now.
+    pub fn late(&self) -> Duration {
+        (self.started + Duration::from_micros(self.due_us.load(Ordering::Relaxed))).elapsed()
+    }
+
     /// What it shows now.
     pub fn figures(&self) -> LaneFigures {
-        let due = self.started + Duration::from_micros(self.due_us.load(Ordering::Relaxed));
         let worst = Duration::from_micros(self.worst_us.load(Ordering::Relaxed));
         let journal_bytes = self.journal_bytes.load(Ordering::Relaxed);
-        LaneFigures { name: self.name.clone(), lag: worst.max(due.elapsed()), journal_bytes }
+        LaneFigures { name: self.name.clone(), lag: worst.max(self.late()), journal_bytes }
     }
 }
 
