@@ -292,13 +292,13 @@ impl Manager {
         (daemon, log)
     }
 
-    /// The next message that is not about descriptors.
+    /// The next message that is neither about descriptors nor the line that says how it is.
     fn hears(&self) -> String {
         let mut buffer = [0; 4096];
         loop {
             let length = self.notify.recv(&mut buffer).expect("a message");
             let text = String::from_utf8(buffer[..length].to_vec()).unwrap();
-            if !text.contains("FDNAME=") && !text.contains("BARRIER=") {
+            if !["FDNAME=", "BARRIER=", "STATUS="].iter().any(|other| text.contains(other)) {
                 return text;
             }
         }
