@@ -3,7 +3,7 @@
 use vt100::Callbacks;
 
 use super::{
-    charset::Charset,
+    charset::{Charset, Charsets},
     drawing::{Drawing, REPLACEMENT_STAND_IN, width},
     modes::{CURSOR_KEYS, CURSOR_SHOWN, KEYPAD, ORIGIN, WIDTH_ALLOWED, WRAP, WRAP_BACK},
     notice::What,
@@ -316,7 +316,7 @@ impl<C: Callbacks> Drawing<'_, C> {
             place: self.place(),
             pen: self.state.pen,
             origin: self.state.modes.has(ORIGIN),
-            charsets: self.state.charsets,
+            charsets: Charsets { single: None, ..self.state.charsets },
         };
         self.state.saved[usize::from(self.vt.screen().alternate_screen())] = Some(saved);
     }

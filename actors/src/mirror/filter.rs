@@ -14,8 +14,6 @@
 //! Sequences are not read with `vte`, which vt100 itself reads with: what waits of half a sequence cannot be taken out of it, nor what it
 //! holds of an endless string be bounded.
 
-use std::mem;
-
 use vt100::{Callbacks, Parser};
 
 use super::{cutter::Ended, drawing::Drawing, notice::Notice, run::Run, sequence::Csi, state::State};
@@ -86,7 +84,8 @@ impl Filter {
         let is_c1 = |c| matches!(c, '\u{80}'..'\u{a0}');
         if let Some(c1) = text.find(is_c1) {
             self.drawing(at, vt).print(&text[..c1]);
-            return c1 + self.introduce(text.as_bytes()[c1 + 1], at + c1 as u64, vt);
+            self.introduce(text.as_bytes()[c1 + 1], at + c1 as u64 + 2, vt);
+            return c1 + 2;
         }
         self.drawing(at, vt).print(text);
         match error {
@@ -102,11 +101,10 @@ impl Filter {
         }
     }
 
-    /// A C1 control in its two bytes of UTF-8: the sequence it stands for.
-    fn introduce<C: Callbacks>(&mut self, second: u8, at: u64, vt: &mut Parser<C>) -> usize {
+    /// A C1 control in its two bytes of UTF-8, which end at `end`: the sequence it stands for.
+    fn introduce<C: Callbacks>(&mut self, second: u8, end: u64, vt: &mut Parser<C>) {
         self.state.cutter.escape();
-        self.take(&[second - 0x40], at + 1, vt);
-        2
+        self.take(&[second - 0x40], end - 1, vt);
     }
 
     /// Completes the character whose head waits; how many bytes that took.
@@ -115,9 +113,14 @@ impl Filter {
         for (used, &byte) in bytes.iter().enumerate() {
             head.push(byte);
             match str::from_utf8(head) {
-                Ok(_) => {
-                    let whole = mem::take(head);
-                    self.step(&whole, at + used as u64 + 1 - whole.len() as u64, vt);
+                Ok(character) => {
+                    let character = character.to_owned();
+                    head.clear();
+                    let end = at + used as u64 + 1;
+                    match *character.as_bytes() {
+                        [0xc2, second @ 0x80..0xa0] => self.introduce(second, end, vt),
+                        _ => self.drawing(end, vt).print(&character),
+                    }
                     return used + 1;
                 }
                 Err(error) if error.error_len().is_some() => {

@@ -128,6 +128,11 @@ fn final_reading(state: &State, screen: &Screen, out: &mut String) {
     let first = if origin { state.margins.map_or(0, |(top, _)| top) } else { 0 };
     paint::cursor(screen, first, state.pen, out);
     charsets(&state.charsets, out);
+    out.push_str(match state.charsets.single {
+        None => "",
+        Some(2) => "\x1bN",
+        Some(_) => "\x1bO",
+    });
     for (on, sequence) in
         [(!state.modes.has(WRAP), "\x1b[?7l"), (state.modes.insert, "\x1b[4h"), (state.modes.newline, "\x1b[20h")]
     {
