@@ -25,7 +25,7 @@ use vt100::capture::{BasicFormattedCaptureState, RowContents, basic_formatted_to
 use super::piece::{GapReason, Piece};
 use crate::{
     Size,
-    mirror::{BadCheckpoint, Canvas, Panicked, decode_checkpoint},
+    mirror::{BadCheckpoint, Canvas, Panicked, shown},
 };
 
 /// A line longer than this, styles and all, is cut, and the next goes on with it: a gigabyte without a newline must not take one.
@@ -104,7 +104,7 @@ impl Renderer {
         while !rest.is_empty() {
             let (stride, behind) = rest.split_at(stride(self.offset, rest));
             rest = behind;
-            let drawn = self.canvas.feed(stride);
+            let drawn = self.canvas.feed(stride, self.offset);
             self.recover(drawn);
             let ended = stride.ends_with(b"\n");
             self.offset += stride.len() as u64;
@@ -143,15 +143,11 @@ impl Renderer {
 
     /// The screen of a checkpoint, with the lines that have left so far.
     fn restored(&mut self, checkpoint: &[u8]) -> Result<Canvas<Leaving>, BadCheckpoint> {
-        let (size, repaint) = decode_checkpoint(checkpoint)?;
         let leaving = mem::take(self.canvas.callbacks_mut());
-        let mut canvas = Canvas::new(size, Leaving { muted: true, ..Leaving::default() });
-        let drawn = canvas.feed(repaint).map_err(|Panicked| BadCheckpoint);
-        match drawn {
-            Ok(()) => *canvas.callbacks_mut() = leaving,
-            Err(_) => *self.canvas.callbacks_mut() = leaving,
-        }
-        drawn.map(|()| canvas)
+        Canvas::restore(checkpoint, leaving).map_err(|(error, leaving)| {
+            *self.canvas.callbacks_mut() = leaving;
+            error
+        })
     }
 
     /// After a panic: the screen that it left is in no state to go on from, but can be drawn again, or is given up.
@@ -212,13 +208,11 @@ struct Leaving {
     /// Whether `partial` goes on with a line that was cut.
     continues: bool,
     offset: u64,
-    /// A checkpoint is being drawn.
-    muted: bool,
 }
 
 impl vt100::Callbacks for Leaving {
     fn on_scroll(&mut self, row: RowContents<'_>, alternate_screen: bool) {
-        if alternate_screen || self.muted {
+        if alternate_screen {
             return;
         }
         let start = self.partial.len();
@@ -242,6 +236,9 @@ impl Leaving {
         let mut styled = mem::take(&mut self.partial);
         if !cut {
             trim(&mut styled);
+        }
+        if let Cow::Owned(replaced) = shown(&styled) {
+            styled = replaced;
         }
         self.lines.push(Line { styled, offset: self.offset, continues: mem::replace(&mut self.continues, cut) });
     }

@@ -11,7 +11,14 @@ use std::{
 
 use vt100::{Callbacks, Parser, Screen};
 
-use super::{BadCheckpoint, Panicked, filter::Filter};
+use super::{
+    BadCheckpoint, Panicked,
+    checkpoint::{self, Decoded},
+    drawing,
+    filter::Filter,
+    notice::Notice,
+    state::State,
+};
 use crate::Size;
 
 /// See the module's head.
@@ -35,17 +42,100 @@ impl<C: Callbacks> Canvas<C> {
         Self { filter: Filter::default(), parser }
     }
 
-    /// Draws output.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), Panicked> {
-        guarded(|| self.filter.drive(bytes, &mut self.parser))
+    /// The one that a checkpoint was taken of. The callbacks are told nothing of how it is drawn: they come in when it is.
+    pub(crate) fn restore(checkpoint: &[u8], callbacks: C) -> Result<Self, (BadCheckpoint, C)>
+    where
+        C: Default,
+    {
+        let restored = checkpoint::decode(checkpoint).and_then(|decoded| {
+            let drawn = guarded(|| Self::decoded(decoded)).map_err(|Panicked| BadCheckpoint)?;
+            drawn.map_err(|Panicked| BadCheckpoint)
+        });
+        match restored {
+            Ok(mut canvas) => {
+                *canvas.callbacks_mut() = callbacks;
+                Ok(canvas)
+            }
+            Err(error) => Err((error, callbacks)),
+        }
     }
 
-    /// Gives it another size.
+    fn decoded(decoded: Decoded<'_>) -> Result<Self, Panicked>
+    where
+        C: Default,
+    {
+        match decoded {
+            Decoded::Screen { size, state, grids } => {
+                let mut canvas = Self::new(size, C::default());
+                canvas.parser.process(grids);
+                canvas.filter.state = *state;
+                Ok(canvas)
+            }
+            Decoded::Repaint { size, repaint } => {
+                let mut canvas = Self::new(size, C::default());
+                canvas.feed(repaint, 0)?;
+                Ok(canvas)
+            }
+        }
+    }
+
+    /// Begins to keep what is told and asked.
+    pub(crate) fn heeding(mut self) -> Self {
+        self.filter.heard = Some(Vec::new());
+        self
+    }
+
+    /// What was told and asked since the last time.
+    pub(crate) fn take_heard(&mut self) -> Vec<Notice> {
+        self.filter.heard.as_mut().map(mem::take).unwrap_or_default()
+    }
+
+    /// Draws output, of which the first byte is at `at`.
+    pub(crate) fn feed(&mut self, bytes: &[u8], at: u64) -> Result<(), Panicked> {
+        guarded(|| self.filter.drive(bytes, at, &mut self.parser))
+    }
+
+    /// Gives it another size, as xterm does: rows are cut off at the foot, or at the top where the cursor would go with them; margins are
+    /// reset.
     pub(crate) fn resize(&mut self, size: Size) -> Result<(), Panicked> {
+        if size == self.size() {
+            return Ok(());
+        }
         guarded(|| {
-            forget_scrolled(self.parser.screen_mut());
+            let place = drawing::place(self.screen());
+            let alternate = self.screen().alternate_screen();
+            let old_rows = self.size().rows();
+            let pushed = self.cursor_rows().map(|row| old_rows.saturating_sub(size.rows()).saturating_sub(old_rows - row - 1));
             self.parser.set_size(side(size.rows()), side(size.cols()));
+            let state = &mut self.filter.state;
+            state.margins = None;
+            for (saved, pushed) in state.saved.iter_mut().zip(pushed) {
+                if let Some(saved) = saved {
+                    saved.place = saved.place.resized(size, pushed);
+                }
+            }
+            let place = place.resized(size, pushed[usize::from(alternate)]);
+            self.filter.drawing(0, &mut self.parser).restore_place(place);
         })
+    }
+
+    /// The rows that the cursor is in on the main screen and on the alternate one. Lets vt100 forget how many rows have left the main one:
+    /// it would put that many blank ones back on top of a screen that grows.
+    fn cursor_rows(&mut self) -> [u16; 2] {
+        let alternate = self.screen().alternate_screen();
+        if !self.filter.state.alternate_used {
+            self.parser.screen_mut().clear_scrollback();
+            return [self.screen().cursor_position().0, 0];
+        }
+        self.parser.process(b"\x1b[?47l");
+        self.parser.screen_mut().clear_scrollback();
+        let main = self.screen().cursor_position().0;
+        self.parser.process(b"\x1b[?47h");
+        let rows = [main, self.screen().cursor_position().0];
+        if !alternate {
+            self.parser.process(b"\x1b[?47l");
+        }
+        rows
     }
 
     /// Scrolls every row of the main screen off its top, told to the callbacks like any other; what was drawn is gone then.
@@ -58,13 +148,13 @@ impl<C: Callbacks> Canvas<C> {
         mem::swap(last.screen_mut(), self.parser.screen_mut());
         let result = guarded(|| last.process(b"\x1b[?47l\x1b[r\x1b[65535S"));
         self.parser = last;
-        self.filter = Filter::default();
+        self.filter.state = State::default();
         result
     }
 
     /// What a screen like this one is made of again.
     pub(crate) fn checkpoint(&self) -> Result<Vec<u8>, Panicked> {
-        guarded(|| encode_checkpoint(self.size(), &repaint(self.screen())))
+        guarded(|| checkpoint::encode(self.size(), &self.filter.state, self.screen()))
     }
 
     pub(crate) fn size(&self) -> Size {
@@ -76,84 +166,20 @@ impl<C: Callbacks> Canvas<C> {
         self.parser.screen()
     }
 
-    pub(crate) fn callbacks(&self) -> &C {
-        self.parser.callbacks()
+    /// What is known of the screen beside its grids.
+    pub(super) fn state(&self) -> &State {
+        &self.filter.state
     }
 
     pub(crate) fn callbacks_mut(&mut self) -> &mut C {
         self.parser.callbacks_mut()
     }
+}
 
-    /// Whether no character waits for its rest.
-    pub(crate) fn is_between_characters(&self) -> bool {
-        self.filter.is_between()
+impl<C: Callbacks> Canvas<C> {
+    pub(crate) fn callbacks(&self) -> &C {
+        self.parser.callbacks()
     }
-}
-
-/// A parser between sequences that shows the same.
-pub(super) fn copy(screen: &Screen) -> Parser {
-    let (rows, cols) = screen.size();
-    let mut copy = Parser::new(rows, cols, 0);
-    *copy.screen_mut() = screen.clone();
-    copy
-}
-
-/// Bytes that draw both screens, modes and cursor on a terminal of the screen's size in any state.
-pub(super) fn repaint(screen: &Screen) -> Vec<u8> {
-    let mut out = Vec::with_capacity(4096);
-    out.extend_from_slice(CLEAN_SLATE);
-    if screen.alternate_screen() {
-        let mut main = copy(screen);
-        main.process(b"\x1b[?1049l");
-        out.extend_from_slice(main.screen().state_formatted().as_bytes());
-        out.extend_from_slice(b"\x1b[?1049h");
-    }
-    out.extend_from_slice(screen.state_formatted().as_bytes());
-    out.extend_from_slice(format!("\x1b[{} q", screen.cursor_style() as u8).as_bytes());
-    out
-}
-
-/// Puts a terminal in whatever state into the one that a repaint starts from: no half sequence, the main screen, no margins,
-/// no origin mode, wrapping, ASCII, no mouse reports, no bracketed paste, cursor shown. Erased backwards from the last cell: of a
-/// screen erased forwards some terminals keep a copy in their scrollback.
-const CLEAN_SLATE: &[u8] = b"\x18\x1b[?1049l\x1b[?6l\x1b[r\x1b[?7h\x1b[4l\x1b(B\x0f\x1b[m\x1b[?1l\x1b>\
-    \x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?25h\x1b[0 q\x1b[999;999H\x1b[1J";
-
-/// Lets vt100 forget how many rows have left the main screen: it would put that many blank ones back on top of a screen that grows.
-fn forget_scrolled(screen: &mut Screen) {
-    if !screen.alternate_screen() {
-        return screen.clear_scrollback();
-    }
-    let (rows, cols) = screen.size();
-    let mut aside = Parser::new(rows, cols, 0);
-    mem::swap(aside.screen_mut(), screen);
-    aside.process(b"\x1b[?47l");
-    aside.screen_mut().clear_scrollback();
-    aside.process(b"\x1b[?47h");
-    mem::swap(aside.screen_mut(), screen);
-}
-
-/// A size as a journal's resize record and a checkpoint spell it: columns, rows, little-endian.
-pub fn encode_size(size: Size) -> [u8; 4] {
-    let ([a, b], [c, d]) = (size.cols().to_le_bytes(), size.rows().to_le_bytes());
-    [a, b, c, d]
-}
-
-/// Reads [`encode_size`]'s bytes.
-pub fn decode_size(bytes: &[u8]) -> Option<Size> {
-    let [a, b, c, d] = *bytes else { return None };
-    Size::new(u16::from_le_bytes([a, b]).into(), u16::from_le_bytes([c, d]).into()).ok()
-}
-
-/// A checkpoint of a screen of `size` that `repaint` draws.
-pub(super) fn encode_checkpoint(size: Size, repaint: &[u8]) -> Vec<u8> {
-    [&encode_size(size), repaint].concat()
-}
-
-/// The size and the repaint of a checkpoint.
-pub(crate) fn decode_checkpoint(checkpoint: &[u8]) -> Result<(Size, &[u8]), BadCheckpoint> {
-    let (size, repaint) = checkpoint.split_at_checked(4).ok_or(BadCheckpoint)?;
-    Ok((decode_size(size).ok_or(BadCheckpoint)?, repaint))
 }
 
 #[cfg(test)]
@@ -164,16 +190,53 @@ mod tests {
         canvas.screen().rows(0, 10).collect()
     }
 
+    fn size(cols: u32, rows: u32) -> Size {
+        Size::new(cols, rows).unwrap()
+    }
+
     #[test]
     fn a_screen_that_has_scrolled_grows_at_its_foot_also_behind_the_alternate_one() {
-        let mut canvas = Canvas::new(Size::new(10, 2).unwrap(), ());
-        canvas.feed(b"1\r\n2\r\n3\r\n4").unwrap();
-        canvas.resize(Size::new(10, 3).unwrap()).unwrap();
+        let mut canvas = Canvas::new(size(10, 2), ());
+        canvas.feed(b"1\r\n2\r\n3\r\n4", 0).unwrap();
+        canvas.resize(size(10, 3)).unwrap();
         assert_eq!(rows(&canvas), ["3", "4", ""]);
-        canvas.feed(b"\r\n5\r\n6\x1b[?1049h\x1b[Hvim").unwrap();
-        canvas.resize(Size::new(10, 5).unwrap()).unwrap();
+        canvas.feed(b"\r\n5\r\n6\x1b[?1049h\x1b[Hvim", 0).unwrap();
+        canvas.resize(size(10, 5)).unwrap();
         assert_eq!(rows(&canvas), ["vim", "", "", "", ""]);
-        canvas.feed(b"\x1b[?1049l").unwrap();
+        canvas.feed(b"\x1b[?1049l", 0).unwrap();
         assert_eq!(rows(&canvas), ["4", "5", "6", "", ""]);
+    }
+
+    #[derive(Default)]
+    struct Left(Vec<bool>);
+
+    impl Callbacks for Left {
+        fn on_scroll(&mut self, _: vt100::capture::RowContents<'_>, alternate_screen: bool) {
+            self.0.push(alternate_screen);
+        }
+    }
+
+    #[test]
+    fn rows_are_cut_at_the_foot_and_leave_at_the_top_only_where_the_cursor_would_go() {
+        let mut canvas = Canvas::new(size(5, 4), Left::default());
+        canvas.feed(b"1\r\n2\x1b7\r\n3\r\n4\x1b[3H", 0).unwrap();
+        canvas.resize(size(5, 3)).unwrap();
+        assert!(canvas.callbacks().0.is_empty());
+        canvas.resize(size(5, 2)).unwrap();
+        assert_eq!(canvas.callbacks().0, [false]);
+        assert_eq!(canvas.screen().rows(0, 5).collect::<Vec<_>>(), ["2", "3"]);
+        canvas.feed(b"\x1b8x", 0).unwrap();
+        assert_eq!(canvas.screen().rows(0, 5).collect::<Vec<_>>(), ["2x", "3"]);
+    }
+
+    #[test]
+    fn a_wrap_that_is_to_come_stays_to_come_in_a_screen_that_is_not_wider() {
+        for (cols, drawn) in [(5, ["abcde", "X"]), (4, ["abcd", "X"]), (6, ["abcdeX", ""])] {
+            let mut canvas = Canvas::new(size(5, 3), ());
+            canvas.feed(b"abcde", 0).unwrap();
+            canvas.resize(size(cols, 2)).unwrap();
+            canvas.feed(b"X", 0).unwrap();
+            assert_eq!(rows(&canvas), drawn);
+        }
     }
 }

@@ -1,62 +1,159 @@
-//! The seam between raw output and vt100: whatever has to be changed on its way, for vt100 to draw it right, is changed here.
+//! Ahead of vt100: whatever vt100 does not draw as xterm does is drawn by other means here.
 //!
-//! Today that is one thing: vte 0.15, which vt100 parses with, mishandles a UTF-8 character that is cut between two calls (it drops
-//! what follows it in some cases, and prints a C1 control instead of obeying it), so no character is cut: its head waits here for the rest.
+//! ```text
+//!              ┌ run: what vt100 gets right ──────────────────────────────┐
+//!   output ────┤                                                          ├─► vt100
+//!              └ cutter: whole sequences ─► control, strings ─► drawing ──┘
+//!                                             │    (computes, reads the grid back, draws with what vt100 gets right)
+//!                                             └─► notices: what programs tell, and what they ask with what it is answered
+//! ```
+//!
+//! **Invariants.** Nothing depends on how output was cut. What is not in the grid is in [`State`]. Work for one sequence is at most a
+//! few screenfuls. Nothing that makes vt100 panic reaches it.
+//!
+//! Sequences are not read with `vte`, which vt100 itself reads with: what waits of half a sequence cannot be taken out of it, nor what it
+//! holds of an endless string be bounded.
 
-use std::str;
+use vt100::{Callbacks, Parser};
 
-/// What waits between two calls: the head of a character, at most three bytes.
-#[derive(Debug, Default, Clone)]
+use super::{cutter::Ended, drawing::Drawing, notice::Notice, run::Run, sequence::Csi, state::State};
+
+const ESC: u8 = 0x1b;
+
+/// See the module's head.
+#[derive(Debug, Default)]
 pub(super) struct Filter {
-    head: [u8; 4],
-    len: usize,
+    pub(super) state: State,
+    /// What was told and asked, if anybody listens.
+    pub(super) heard: Option<Vec<Notice>>,
 }
 
 impl Filter {
-    /// Feeds `bytes` to the parser.
-    pub(super) fn drive<C: vt100::Callbacks>(&mut self, bytes: &[u8], parser: &mut vt100::Parser<C>) {
-        let rest = self.complete(bytes, parser);
-        let (whole, head) = rest.split_at(rest.len() - incomplete_tail(rest));
-        parser.process(whole);
-        self.head[self.len..self.len + head.len()].copy_from_slice(head);
-        self.len += head.len();
-    }
-
-    /// Whether nothing waits.
-    pub(super) fn is_between(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Completes the waiting character from the front of `bytes`; what is left of them.
-    fn complete<'a, C: vt100::Callbacks>(&mut self, bytes: &'a [u8], parser: &mut vt100::Parser<C>) -> &'a [u8] {
-        if self.len == 0 {
-            return bytes;
+    /// Draws `bytes`, of which the first is at `at`.
+    pub(super) fn drive<C: Callbacks>(&mut self, bytes: &[u8], at: u64, vt: &mut Parser<C>) {
+        let mut begun = 0;
+        while begun < bytes.len() {
+            let rest = &bytes[begun..];
+            begun += if self.state.cutter.is_between() {
+                match self.pass(rest, vt) {
+                    0 => self.step(rest, at + begun as u64, vt),
+                    passed => passed,
+                }
+            } else if self.state.cutter.is_ground() {
+                self.complete(rest, at + begun as u64, vt)
+            } else {
+                self.take(rest, at + begun as u64, vt)
+            };
         }
-        for (used, &byte) in bytes.iter().enumerate() {
-            self.head[self.len] = byte;
-            match str::from_utf8(&self.head[..=self.len]) {
-                Ok(character) => {
-                    parser.process(character.as_bytes());
-                    self.len = 0;
-                    return &bytes[used + 1..];
-                }
-                Err(error) if error.error_len().is_some() => {
-                    parser.process("\u{fffd}".as_bytes());
-                    self.len = 0;
-                    return &bytes[used..];
-                }
-                Err(_) => self.len += 1,
+    }
+
+    /// Passes on what vt100 gets right.
+    fn pass<C: Callbacks>(&mut self, bytes: &[u8], vt: &mut Parser<C>) -> usize {
+        let mut run = Run::new(&self.state, vt.screen());
+        let length = run.extend(bytes);
+        if length > 0 {
+            vt.process(&bytes[..length]);
+            self.state.pen = run.pen;
+            self.state.last_char = run.last_char;
+        }
+        length
+    }
+
+    /// Takes what stands next between sequences: a control character, or text up to one.
+    fn step<C: Callbacks>(&mut self, bytes: &[u8], at: u64, vt: &mut Parser<C>) -> usize {
+        match bytes[0] {
+            ESC => {
+                self.state.cutter.escape();
+                1
+            }
+            byte @ ..b' ' => {
+                self.drawing(at + 1, vt).control(byte);
+                1
+            }
+            _ => self.text(bytes, at, vt),
+        }
+    }
+
+    /// Draws text up to a control character or to what is no UTF-8; keeps a head at the end.
+    fn text<C: Callbacks>(&mut self, bytes: &[u8], at: u64, vt: &mut Parser<C>) -> usize {
+        let length = bytes.iter().position(|byte| *byte < b' ').unwrap_or(bytes.len());
+        let (text, error) = match str::from_utf8(&bytes[..length]) {
+            Ok(text) => (text, None),
+            Err(error) => (str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(), Some(error.error_len())),
+        };
+        let is_c1 = |c| matches!(c, '\u{80}'..'\u{a0}');
+        if let Some(c1) = text.find(is_c1) {
+            self.drawing(at, vt).print(&text[..c1]);
+            self.introduce(text.as_bytes()[c1 + 1], at + c1 as u64 + 2, vt);
+            return c1 + 2;
+        }
+        self.drawing(at, vt).print(text);
+        match error {
+            None => length,
+            Some(None) if length == bytes.len() => {
+                self.state.cutter.head().extend_from_slice(&bytes[text.len()..]);
+                length
+            }
+            Some(bad) => {
+                self.drawing(at, vt).print("\u{fffd}");
+                bad.map_or(length, |bad| text.len() + bad)
             }
         }
-        &[]
     }
-}
 
-/// How many bytes at the end begin a character that the next bytes may complete.
-fn incomplete_tail(bytes: &[u8]) -> usize {
-    let begins = |&len: &usize| {
-        let tail = &bytes[bytes.len() - len..];
-        tail[0] >= 0xc2 && matches!(str::from_utf8(tail), Err(error) if error.valid_up_to() == 0 && error.error_len().is_none())
-    };
-    (1..=bytes.len().min(3)).find(begins).unwrap_or(0)
+    /// A C1 control in its two bytes of UTF-8, which end at `end`: the sequence it stands for.
+    fn introduce<C: Callbacks>(&mut self, second: u8, end: u64, vt: &mut Parser<C>) {
+        self.state.cutter.escape();
+        self.take(&[second - 0x40], end - 1, vt);
+    }
+
+    /// Completes the character whose head waits; how many bytes that took.
+    fn complete<C: Callbacks>(&mut self, bytes: &[u8], at: u64, vt: &mut Parser<C>) -> usize {
+        let head = self.state.cutter.head();
+        for (used, &byte) in bytes.iter().enumerate() {
+            head.push(byte);
+            match str::from_utf8(head) {
+                Ok(character) => {
+                    let character = character.to_owned();
+                    head.clear();
+                    let end = at + used as u64 + 1;
+                    match *character.as_bytes() {
+                        [0xc2, second @ 0x80..0xa0] => self.introduce(second, end, vt),
+                        _ => self.drawing(end, vt).print(&character),
+                    }
+                    return used + 1;
+                }
+                Err(error) if error.error_len().is_some() => {
+                    head.clear();
+                    self.drawing(at, vt).print("\u{fffd}");
+                    return used;
+                }
+                Err(_) => {}
+            }
+        }
+        bytes.len()
+    }
+
+    /// Goes on with a sequence that has begun.
+    fn take<C: Callbacks>(&mut self, bytes: &[u8], at: u64, vt: &mut Parser<C>) -> usize {
+        let (taken, ended) = self.state.cutter.take(bytes);
+        let Some(ended) = ended else { return taken };
+        let mut drawing = self.drawing(at + taken as u64, vt);
+        match ended {
+            Ended::Character(byte) => drawing.control(byte),
+            Ended::Escape(sequence) => drawing.escape(&sequence),
+            Ended::Control(sequence) => {
+                if let Some(csi) = Csi::read(&sequence) {
+                    drawing.sequence(&csi);
+                }
+            }
+            Ended::Text(kind, payload) => drawing.string(kind, payload),
+        }
+        taken
+    }
+
+    /// To draw what ends at `at`.
+    pub(super) fn drawing<'a, C: Callbacks>(&'a mut self, at: u64, vt: &'a mut Parser<C>) -> Drawing<'a, C> {
+        Drawing { vt, state: &mut self.state, heard: self.heard.as_mut(), at }
+    }
 }

@@ -2,32 +2,56 @@
 //!
 //! ```text
 //! journal bytes ─► Mirror::feed ─► skim ─► canvas (filter ─► vt100, no scrollback) ─► text, cells, repaint, checkpoint
+//!                                                    └─► notices: what programs tell, and what they ask
 //! ```
 //!
 //! A `canvas` is also what the log's renderer draws on, to see what leaves the screen.
 //!
-//! **Invariants.** RAM holds the viewport and nothing above it. No input makes a caller panic: a panic inside the parser comes back
-//! as [`Panicked`], after which the mirror must be rebuilt. `screen` does not depend on how the bytes were cut.
+//! **Invariants.** RAM holds the viewport and nothing above it, and a bounded rest: of a string that has begun
+//! [`NOTICE_BYTES_MAX`], of notices [`NOTICES_MAX`]. No input makes a caller panic: a panic inside the parser comes back as
+//! [`Panicked`], after which the mirror must be rebuilt; none is known that does it. Nothing depends on how the bytes were cut, nor on whether
+//! a checkpoint was restored between them: [`Mirror::checkpoint`]'s bytes are the whole of a screen, what does not show included.
 //!
-//! A checkpoint is [`Mirror::checkpoint`]'s bytes: both screens, cursor, attributes, modes and title. What vt100 does not let one
-//! ask for (margins, origin mode, saved cursors, half a sequence) is not in it yet.
+//! **What is not as in xterm**, and why:
+//! - Left and right margins (`DECSLRM`), rectangles, double-size lines: vt100's grid has none of them. They are told to be unknown when asked for.
+//! - Strike, blink, hidden, overline, underline styles and colours, links, bold where dim too is set: a cell of vt100 has no place for them.
+//! - U+FE0F is left out: vt100 would widen the cell before it, which xterm does not, and panics where that is in the last column.
+//!   A combining character in the first column, with nothing to combine with, is left out too, and all after 18 bytes in a cell.
+//! - Protected cells: `DECSED` and `DECSEL` erase them too.
+//! - Characters with two columns that lose one leave a blank in the other one, in the pen of what took it.
+//! - A screen that gets more rows gets them at its foot, blank: those above are in the log. A wrap to come in one that gets wider does
+//!   not come.
+//! - `DECCOLM`, where allowed, clears and does not resize: a terminal's size is its user's.
+//! - Character sets but ASCII, British and line drawing read as ASCII: they are from before UTF-8.
 
 mod canvas;
+mod charset;
+mod checkpoint;
+mod control;
+mod cutter;
+mod drawing;
 mod filter;
+mod modes;
 mod notice;
+mod paint;
+mod pen;
+mod repaint;
+mod replies;
+mod run;
+mod sequence;
 mod skim;
+mod state;
+mod strings;
+mod tabs;
 mod view;
 
-pub(crate) use self::canvas::{Canvas, decode_checkpoint};
+pub(crate) use self::{canvas::Canvas, view::shown};
 pub use self::{
-    canvas::{decode_size, encode_size},
-    notice::{NOTICE_BYTES_MAX, Notice, What},
+    checkpoint::{decode_size, encode_size},
+    notice::{NOTICE_BYTES_MAX, NOTICES_MAX, Notice, What},
     view::{Cell, CellColor, Cursor, ScreenView},
 };
 use crate::Size;
-
-/// Most bytes of a title that are kept.
-const TITLE_BYTES_MAX: usize = 1024;
 
 /// The parser panicked; its state can no longer be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,42 +63,17 @@ pub struct Panicked;
 #[error("not a checkpoint of a screen")]
 pub struct BadCheckpoint;
 
-/// What vt100 tells by callback.
-#[derive(Debug, Default, Clone)]
-struct Observed {
-    title: String,
-    notices: Vec<What>,
-}
-
-impl vt100::Callbacks for Observed {
-    fn set_window_title(&mut self, _: &mut vt100::Screen, title: &[u8]) {
-        let title = &title[..title.len().min(TITLE_BYTES_MAX)];
-        self.title = String::from_utf8_lossy(title).chars().filter(|c| !c.is_control()).collect();
-    }
-
-    fn audible_bell(&mut self, _: &mut vt100::Screen) {
-        self.notices.push(What::Bell);
-    }
-
-    fn unhandled_osc(&mut self, _: &mut vt100::Screen, params: &[&[u8]]) {
-        self.notices.push(What::Osc(params.join(&b';')));
-    }
-}
-
 /// See the module's head.
 pub struct Mirror {
-    canvas: Canvas<Observed>,
-    /// Whether the parser is known to be between sequences.
-    between: bool,
+    canvas: Canvas<()>,
     /// Bytes fed since notices were last taken.
     fed: u64,
-    notices: Vec<Notice>,
 }
 
 impl Mirror {
     /// An empty screen.
     pub fn new(size: Size) -> Self {
-        Self { canvas: Canvas::new(size, Observed::default()), between: true, fed: 0, notices: Vec::new() }
+        Self { canvas: Canvas::new(size, ()).heeding(), fed: 0 }
     }
 
     /// Draws output.
@@ -82,46 +81,29 @@ impl Mirror {
     /// # Errors
     /// [`Panicked`]: the mirror is to be thrown away.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Panicked> {
-        match self.skim(bytes) {
-            Some(cut) => {
-                self.canvas.feed(&bytes[..cut.from])?;
-                for start in (0..cut.rows).step_by(NEWLINES.len()) {
-                    self.canvas.feed(&NEWLINES[..NEWLINES.len().min(cut.rows - start)])?;
-                }
-                self.canvas.feed(&cut.pen)?;
-                self.canvas.feed(&bytes[cut.to..])?;
-            }
-            None => self.canvas.feed(bytes)?,
-        }
-        self.fed += bytes.len() as u64;
         let at = self.fed;
-        let noticed = self.canvas.callbacks_mut().notices.drain(..);
-        self.notices.extend(noticed.map(|what| Notice { at, what }));
-        self.between = self.canvas.is_between_characters() && skim::is_between(self.between, bytes);
-        Ok(())
+        self.fed += bytes.len() as u64;
+        let Some(cut) = self.skim(bytes) else { return self.canvas.feed(bytes, at) };
+        self.canvas.feed(&bytes[..cut.from], at)?;
+        for start in (0..cut.rows).step_by(NEWLINES.len()) {
+            self.canvas.feed(&NEWLINES[..NEWLINES.len().min(cut.rows - start)], at)?;
+        }
+        self.canvas.feed(&cut.pen, at)?;
+        self.canvas.feed(&bytes[cut.to..], at + cut.to as u64)
     }
 
-    /// What programs told or asked since the last time.
+    /// What programs told or asked since the last time, in order; [`NOTICES_MAX`] at most.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         self.fed = 0;
-        std::mem::take(&mut self.notices)
+        self.canvas.take_heard()
     }
 
     fn skim(&self, bytes: &[u8]) -> Option<skim::Cut> {
-        if !(self.between && self.canvas.is_between_characters()) {
+        if !self.canvas.state().scrolls_plain_lines() {
             return None;
         }
         let size = self.size();
-        skim::cut(bytes, size.cols().into(), size.rows().into()).filter(|_| self.has_no_margins())
-    }
-
-    /// Asked of a copy: under origin mode the cursor is kept between the margins.
-    fn has_no_margins(&self) -> bool {
-        let mut copy = canvas::copy(self.canvas.screen());
-        copy.process(b"\x1b[?6h\x1b[H");
-        let top = copy.screen().cursor_position().0;
-        copy.process(b"\x1b[65535;1H");
-        (top, copy.screen().cursor_position().0) == (0, self.size().rows() - 1)
+        skim::cut(bytes, size.cols().into(), size.rows().into())
     }
 
     /// Gives the screen another size.
@@ -139,7 +121,7 @@ impl Mirror {
 
     /// The title its programs set; empty if none.
     pub fn title(&self) -> &str {
-        &self.canvas.callbacks().title
+        &self.canvas.state().title
     }
 
     /// The visible rows, right-trimmed, each ended by a newline; trailing blank rows left out.
@@ -150,159 +132,43 @@ impl Mirror {
         if !text.is_empty() {
             text.push('\n');
         }
-        text
+        shown(&text).into_owned()
     }
 
     /// The screen, cell by cell.
     pub fn view(&self) -> ScreenView {
-        view::of(self.canvas.screen(), self.title())
+        view::of(self.canvas.screen(), self.canvas.state())
     }
 
-    /// Bytes that draw this screen on a terminal of its size in any state: both screens, modes, cursor and title.
+    /// Bytes that draw this screen on a terminal of its size in any state, with all that shows there or that programs can use: both
+    /// screens, cursors, modes, margins, tab stops, character sets, colours and title.
     pub fn repaint(&self) -> Vec<u8> {
-        let mut out = canvas::repaint(self.canvas.screen());
-        out.extend_from_slice(format!("\x1b]2;{}\x1b\\", self.title()).as_bytes());
-        out
+        repaint::repaint(self.canvas.state(), self.canvas.screen())
+    }
+
+    /// Bytes that leave a client's terminal clean when it has shown a screen: main screen, no modes, no margins, plain text, cursor shown.
+    pub const fn farewell() -> &'static [u8] {
+        repaint::FAREWELL
     }
 
     /// What [`Mirror::restore`] makes the same screen of.
     pub fn checkpoint(&self) -> Vec<u8> {
-        canvas::encode_checkpoint(self.size(), &self.repaint())
+        // Painting is pure reading: were it to panic, a checkpoint without grids is refused where it is restored.
+        self.canvas.checkpoint().unwrap_or_default()
     }
 
-    /// Rebuilds a screen from [`Mirror::checkpoint`]'s bytes.
+    /// The screen that a checkpoint was taken of.
     ///
     /// # Errors
-    /// [`BadCheckpoint`] if they are something else.
+    /// [`BadCheckpoint`].
     pub fn restore(checkpoint: &[u8]) -> Result<Self, BadCheckpoint> {
-        let (size, repaint) = decode_checkpoint(checkpoint)?;
-        let mut mirror = Self::new(size);
-        mirror.feed(repaint).map_err(|Panicked| BadCheckpoint)?;
-        Ok(mirror)
+        let canvas = Canvas::restore(checkpoint, ()).map_err(|(error, ())| error)?;
+        Ok(Self { canvas: canvas.heeding(), fed: 0 })
     }
 }
 
-/// Lines that are left out of a flood, as the parser is told of them.
-const NEWLINES: [u8; 256] = [b'\n'; 256];
+/// Fed in place of what is skimmed.
+const NEWLINES: [u8; 4096] = [b'\n'; 4096];
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn drawn(size: Size, pieces: &[&[u8]]) -> Mirror {
-        let mut mirror = Mirror::new(size);
-        for piece in pieces {
-            mirror.feed(piece).unwrap();
-        }
-        mirror
-    }
-
-    fn output() -> impl Strategy<Value = Vec<u8>> {
-        let piece = prop_oneof![
-            prop::collection::vec(any::<u8>(), 0..20),
-            "[ -~]{0,40}".prop_map(String::into_bytes),
-            (any::<u8>(), any::<u8>()).prop_map(|(r, c)| format!("\x1b[{r};{c}H").into_bytes()),
-            (0u8..110).prop_map(|n| format!("\x1b[{n}m").into_bytes()),
-            prop::sample::select(vec![
-                "\r\n",
-                "\x1b[2J",
-                "\x1b[K",
-                "\x1b[?1049h",
-                "\x1b[?1049l",
-                "é漢🦀",
-                "\x1b]2;title\x07",
-                "\x1b[?25l"
-            ])
-            .prop_map(|s| s.as_bytes().to_vec()),
-        ];
-        prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: if std::env::var_os("KAVAL_SOAK").is_some() { 50_000 } else { 500 }, ..ProptestConfig::default() })]
-
-        /// The split law.
-        #[test]
-        fn the_screen_does_not_depend_on_how_the_stream_was_cut(bytes in output(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
-            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-            cuts.extend([0, bytes.len()]);
-            cuts.sort_unstable();
-            let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
-            let mut whole = Mirror::new(Size::DEFAULT);
-            let mut cut = Mirror::new(Size::DEFAULT);
-            let whole_result = whole.feed(&bytes);
-            let cut_result = pieces.iter().try_for_each(|piece| cut.feed(piece));
-            prop_assert_eq!(whole_result, cut_result);
-            if whole_result.is_ok() {
-                prop_assert_eq!(whole.view(), cut.view());
-                prop_assert_eq!(whole.repaint(), cut.repaint());
-            }
-        }
-
-        #[test]
-        fn a_repaint_draws_the_same_screen(bytes in output()) {
-            let mut mirror = Mirror::new(Size::DEFAULT);
-            prop_assume!(mirror.feed(&bytes).is_ok());
-            let restored = Mirror::restore(&mirror.checkpoint()).unwrap();
-            prop_assert_eq!(mirror.view(), restored.view());
-        }
-    }
-
-    proptest! {
-        // Each case is some 40 KB.
-        #![proptest_config(ProptestConfig { cases: if std::env::var_os("KAVAL_SOAK").is_some() { 5000 } else { 30 }, ..ProptestConfig::default() })]
-
-        /// Small pieces are drawn whole; one big one is skimmed.
-        #[test]
-        fn a_flood_that_is_skimmed_gives_the_screen_of_one_that_is_drawn(
-            before in output(), margins in prop::option::of((1u8..12, 6u8..30)),
-            lines in prop::collection::vec("([ -~]{0,30}|\x1b\\[[0-9;]{0,6}m|[ -~]{70,170}){0,3}\r\n", 300..500), after in output(),
-        ) {
-            let margins = margins.map_or(String::new(), |(top, bottom)| format!("\x1b[{top};{bottom}r"));
-            let flood = lines.concat();
-            let start = [&before[..], margins.as_bytes(), b"\x1b[m"].concat();
-            let (mut skimmed, mut whole) = (Mirror::new(Size::DEFAULT), Mirror::new(Size::DEFAULT));
-            prop_assume!(whole.feed(&start).is_ok() && skimmed.feed(&start).is_ok());
-            let drawn = flood.as_bytes().chunks(50).try_for_each(|piece| whole.feed(piece));
-            prop_assert_eq!(drawn, skimmed.feed(flood.as_bytes()));
-            for mirror in [&mut whole, &mut skimmed] {
-                mirror.feed(&after).unwrap();
-                mirror.resize(Size::new(90, 200).unwrap()).unwrap();
-            }
-            prop_assert_eq!(whole.view(), skimmed.view());
-            prop_assert_eq!(whole.repaint(), skimmed.repaint());
-        }
-    }
-
-    #[test]
-    fn leaving_the_alternate_screen_after_a_restore_shows_the_main_one() {
-        let mirror = drawn(Size::DEFAULT, &[b"$ vim\r\n", b"\x1b[?1049h\x1b[2J~ a file"]);
-        let mut restored = Mirror::restore(&mirror.checkpoint()).unwrap();
-        assert_eq!(restored.text(), "~ a file\n");
-        restored.feed(b"\x1b[?1049l").unwrap();
-        assert_eq!(restored.text(), "$ vim\n");
-    }
-
-    #[test]
-    fn a_panic_in_the_parser_is_an_error() {
-        let mut mirror = Mirror::new(Size::DEFAULT);
-        let script = "\x1b[24;80H\u{26a0}\u{fe0f}\x1b[23;80HX\u{26a0}\n\n\x1b[23;80H\u{26a0}\u{fe0f}\x1b[23;80HX";
-        let results: Vec<_> = (0..4).map(|_| mirror.feed(script.as_bytes())).collect();
-        assert!(results.contains(&Err(Panicked)), "vt100 no longer panics here: find it another sequence");
-    }
-
-    #[test]
-    fn text_keeps_inner_blank_rows_and_drops_trailing_ones() {
-        assert_eq!(drawn(Size::DEFAULT, &[b"a  \r\n\r\nb"]).text(), "a\n\nb\n");
-        assert_eq!(Mirror::new(Size::DEFAULT).text(), "");
-    }
-
-    #[test]
-    fn bytes_that_are_no_checkpoint_are_refused() {
-        for bad in [&b""[..], b"abc", b"\0\0\0\0x", b"\xff\xff\xff\xff"] {
-            assert!(Mirror::restore(bad).is_err());
-        }
-    }
-}
+mod tests;

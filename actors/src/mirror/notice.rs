@@ -3,6 +3,9 @@
 /// Most bytes of one that are kept; of a longer one nothing is.
 pub const NOTICE_BYTES_MAX: usize = 64 << 10;
 
+/// Most that wait to be taken. What comes then is dropped, unless it is a question: then the newest that is none goes for it.
+pub const NOTICES_MAX: usize = 1024;
+
 /// See the module's head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {

@@ -14,7 +14,7 @@
 //! first byte and no margins are set.
 
 const ESC: u8 = 0x1b;
-/// Fewest lines worth leaving out: each look at a screen's margins costs some thirty of them.
+/// Fewest lines worth leaving out.
 const LINES_MIN: usize = 100;
 
 /// What to leave out.
@@ -100,20 +100,6 @@ fn colours(lines: &[u8]) -> Vec<u8> {
     sequences.flat_map(|at| &lines[at..at + colour(&lines[at..]).unwrap_or(0)]).copied().collect()
 }
 
-/// Whether a parser is between sequences after `bytes`, if it `was` before: `false` where that would take a parser to tell.
-pub(super) fn is_between(was: bool, bytes: &[u8]) -> bool {
-    let (known, rest) = match memchr::memrchr(ESC, bytes) {
-        None => (was, bytes),
-        Some(at) => match colour(&bytes[at..]) {
-            Some(length) => (true, &bytes[at + length..]),
-            None => return false,
-        },
-    };
-    // Of what is no escape character only C1 controls begin a sequence.
-    let has_c1 = || memchr::memchr_iter(0xc2, rest).any(|at| rest.get(at + 1).is_none_or(|byte| *byte < 0xa0));
-    known && str::from_utf8(rest).is_ok() && !has_c1()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,20 +120,6 @@ mod tests {
         assert!(cut(&lines("x\r\n", 120), 80, 10).is_some());
         for odd in ["x\n", "a\rb\r\n", "a\tb\r\n", "\x1b[2Jx\r\n", "\x1b[?1m\r\n", "é\r\n", "\x07\r\n", "\x1b[1"] {
             assert!(cut(&lines(odd, 1000), 80, 10).is_none(), "{odd:?}");
-        }
-    }
-
-    #[test]
-    fn a_sequence_cut_short_is_not_between() {
-        for (was, bytes, is) in [
-            (true, "text\r\né", true),
-            (false, "text", false),
-            (false, "\x1b[31mtext", true),
-            (true, "\x1b[31", false),
-            (true, "\x1b]2;title", false),
-            (true, "\x1b[1m\u{9b}", false),
-        ] {
-            assert_eq!(is_between(was, bytes.as_bytes()), is, "{bytes:?}");
         }
     }
 }

@@ -1,6 +1,14 @@
 //! The screen cell by cell, in the shape that `kaval screen --format json` prints.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+
+use super::{
+    drawing::{REPLACEMENT_STAND_IN, place},
+    modes::CURSOR_SHOWN,
+    state::{Place, State},
+};
 
 /// A screen. Rows and columns count from 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,17 +84,25 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-pub(super) fn of(screen: &vt100::Screen, title: &str) -> ScreenView {
+/// Text as it shows: with U+FFFD where something stands in for it.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    match text.contains(REPLACEMENT_STAND_IN) {
+        true => Cow::Owned(text.replace(REPLACEMENT_STAND_IN, "\u{fffd}")),
+        false => Cow::Borrowed(text),
+    }
+}
+
+pub(super) fn of(screen: &vt100::Screen, state: &State) -> ScreenView {
     let (rows, cols) = screen.size();
     let (rows, cols) = (rows.get(), cols.get());
-    let (row, col) = screen.cursor_position();
+    let Place { row, col, .. } = place(screen);
     ScreenView {
         rows,
         cols,
-        cursor: Cursor { row, col, visible: !screen.hide_cursor(), style: style(screen.cursor_style()).to_owned() },
+        cursor: Cursor { row, col, visible: state.modes.has(CURSOR_SHOWN), style: style(state.cursor_style).to_owned() },
         alternate: screen.alternate_screen(),
-        title: title.to_owned(),
-        lines: screen.rows(0, cols).map(|line| line.trim_end().to_owned()).collect(),
+        title: state.title.clone(),
+        lines: screen.rows(0, cols).map(|line| shown(line.trim_end()).into_owned()).collect(),
         cells: (0..rows)
             .map(|row| (0..cols).map(|col| screen.cell(row, col).map_or_else(Cell::default, cell)).collect())
             .collect(),
@@ -95,7 +111,7 @@ pub(super) fn of(screen: &vt100::Screen, title: &str) -> ScreenView {
 
 fn cell(cell: &vt100::Cell) -> Cell {
     Cell {
-        t: if cell.is_wide_continuation() { String::new() } else { cell.contents().to_owned() },
+        t: if cell.is_wide_continuation() { String::new() } else { shown(cell.contents()).into_owned() },
         fg: color(cell.fgcolor()),
         bg: color(cell.bgcolor()),
         bold: cell.bold(),
@@ -114,14 +130,15 @@ fn color(color: vt100::Color) -> Option<CellColor> {
     }
 }
 
-fn style(style: vt100::CursorStyle) -> &'static str {
+/// By the numbers of `DECSCUSR`.
+fn style(style: u8) -> &'static str {
     match style {
-        vt100::CursorStyle::Default => "default",
-        vt100::CursorStyle::BlinkBlock => "blinking-block",
-        vt100::CursorStyle::SteadyBlock => "block",
-        vt100::CursorStyle::BlinkUnderline => "blinking-underline",
-        vt100::CursorStyle::SteadyUnderline => "underline",
-        vt100::CursorStyle::BlinkVerticalBar => "blinking-bar",
-        vt100::CursorStyle::SteadyVerticalBar => "bar",
+        1 => "blinking-block",
+        2 => "block",
+        3 => "blinking-underline",
+        4 => "underline",
+        5 => "blinking-bar",
+        6 => "bar",
+        _ => "default",
     }
 }

@@ -248,15 +248,13 @@ fn at_a_gap_what_stood_is_given_up_and_a_checkpoint_behind_it_is_gone_on_from() 
     assert_eq!(texts(&renderer.finish()), ["behind it"]);
 }
 
-/// U+FE0F in the last column makes vt100 0.18 panic.
+/// No output is known that makes vt100 panic behind its filter, so its panic is only told of here.
 #[test]
-fn a_panic_costs_the_rest_of_its_stride() {
-    let script = "\x1b[24;80H\u{26a0}\u{fe0f}\x1b[23;80HX\u{26a0}\n\n\x1b[23;80H\u{26a0}\u{fe0f}\x1b[23;80HX";
-    let mut output = b"first\r\n".to_vec();
-    (0..4).for_each(|_| output.extend(script.as_bytes()));
-    let mut mirror = Mirror::new(Size::DEFAULT);
-    assert!(mirror.feed(&output).is_err(), "vt100 no longer panics here: find it another sequence");
-    output.extend_from_slice("\r\nlast".as_bytes());
-    let texts = texts(&rendered((80, 24), &output));
-    assert_eq!((texts.first().map(String::as_str), texts.last().map(String::as_str)), (Some("first"), Some("last")));
+fn after_a_panic_what_stands_is_gone_on_from() {
+    let mut renderer = Renderer::new(size(SMALL));
+    renderer.draw(0, b"1\r\n2\r\n3\r\n4\r\n5 is ");
+    renderer.recover(Err(Panicked));
+    renderer.draw(17, b"last");
+    assert_eq!(texts(&renderer.lines()), ["1"]);
+    assert_eq!(texts(&renderer.finish()), ["2", "3", "4", "5 is last"]);
 }
