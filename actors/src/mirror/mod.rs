@@ -31,6 +31,7 @@ mod control;
 mod cutter;
 mod drawing;
 mod filter;
+mod marks;
 mod modes;
 mod notice;
 mod paint;
@@ -48,6 +49,7 @@ mod view;
 pub(crate) use self::{canvas::Canvas, view::shown};
 pub use self::{
     checkpoint::{decode_size, encode_size},
+    marks::{Marks, Notification, Progress, ProgressState, Told},
     notice::{NOTICE_BYTES_MAX, NOTICES_MAX, Notice, What},
     view::{Cell, CellColor, Cursor, ScreenView},
 };
@@ -122,6 +124,11 @@ impl Mirror {
     /// The title its programs set; empty if none.
     pub fn title(&self) -> &str {
         &self.canvas.state().title
+    }
+
+    /// What its programs told of themselves.
+    pub fn marks(&self) -> &Marks {
+        &self.canvas.state().marks
     }
 
     /// The visible rows, right-trimmed, each ended by a newline; trailing blank rows left out.

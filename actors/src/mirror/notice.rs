@@ -1,5 +1,7 @@
 //! What a program tells its terminal, or asks of it, other than what to draw.
 
+use super::marks::Told;
+
 /// Most bytes of one that are kept; of a longer one nothing is.
 pub const NOTICE_BYTES_MAX: usize = 64 << 10;
 
@@ -20,8 +22,8 @@ pub struct Notice {
 pub enum What {
     /// BEL.
     Bell,
-    /// An operating system command: what is between its introducer and its terminator.
-    Osc(Vec<u8>),
+    /// An operating system command that tells something new.
+    Told(Told),
     /// A question, with what this screen answers at that point.
     Query(Vec<u8>),
 }

@@ -9,6 +9,7 @@ use crate::Size;
 use super::{
     charset::Charsets,
     cutter::Cutter,
+    marks::Marks,
     modes::{Modes, WRAP},
     pen::Pen,
     tabs::Tabs,
@@ -65,6 +66,8 @@ pub(super) struct State {
     pub(super) cursor_style: u8,
     pub(super) title: String,
     titles: Vec<String>,
+    /// What programs told of themselves.
+    pub(super) marks: Marks,
     /// What `REP` repeats.
     pub(super) last_char: Option<char>,
     /// Colours that a program set: of the palette, and from 256 on those of `OSC 10` and up.
@@ -106,9 +109,9 @@ impl State {
         margins && charsets(&self.charsets) && self.saved.iter().flatten().all(|saved| charsets(&saved.charsets))
     }
 
-    /// `RIS`: all but the title.
+    /// `RIS`: all but the title, and what was told.
     pub(super) fn reset(&mut self) {
         let (title, titles) = (std::mem::take(&mut self.title), std::mem::take(&mut self.titles));
-        *self = Self { title, titles, ..Self::default() };
+        *self = Self { title, titles, marks: std::mem::take(&mut self.marks), ..Self::default() };
     }
 }

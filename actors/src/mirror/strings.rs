@@ -60,8 +60,8 @@ impl<C: Callbacks> Drawing<'_, C> {
             }
             _ => false,
         };
-        if !asked {
-            self.tell(What::Osc(payload));
+        if !asked && let Some(told) = self.state.marks.hear(&payload) {
+            self.tell(What::Told(told));
         }
     }
 

@@ -245,7 +245,7 @@ proptest! {
         client.feed(b"\x1b[?2004$p\x1b[?1000$p\x1b[?1006$p\x1b[?1$p").unwrap();
         let told: Vec<u8> = client.take_notices().into_iter().rev().take(4).flat_map(|notice| match notice.what {
             What::Query(reply) => reply,
-            What::Bell | What::Osc(_) => Vec::new(),
+            What::Bell | What::Told(_) => Vec::new(),
         }).collect();
         prop_assert_eq!(String::from_utf8(told).unwrap(), "\x1b[?1;2$y\x1b[?1006;2$y\x1b[?1000;2$y\x1b[?2004;2$y");
     }
@@ -435,7 +435,7 @@ fn what_is_asked_is_answered_at_its_place() {
         notices
             .filter_map(|notice| match notice.what {
                 What::Query(reply) => Some((notice.at, String::from_utf8(reply).unwrap())),
-                What::Bell | What::Osc(_) => None,
+                What::Bell | What::Told(_) => None,
             })
             .collect()
     };
@@ -467,14 +467,11 @@ fn what_is_told_is_told_at_its_place_also_of_a_skimmed_flood() {
     let flood = "line\r\n".repeat(1000);
     let told = "\x07\x1b]7;file:///\x1b\\\x1b]2;title\x07";
     mirror.feed(b"\x1b]13").unwrap();
-    mirror.feed(format!("3;A\x07{flood}{told}").as_bytes()).unwrap();
+    mirror.feed(format!("3;C\x07{flood}{told}").as_bytes()).unwrap();
     let behind = 4 + 4 + flood.len() as u64;
     let notices: Vec<_> = mirror.take_notices().into_iter().map(|notice| (notice.at, notice.what)).collect();
-    let osc = |text: &str| What::Osc(text.as_bytes().to_vec());
-    assert_eq!(
-        notices,
-        [(8, osc("133;A")), (behind + 1, What::Bell), (behind + 15, osc("7;file:///")), (behind + 25, osc("2;title"))]
-    );
+    let started = What::Told(Told::CommandStarted { line: None });
+    assert_eq!(notices, [(8, started), (behind + 1, What::Bell), (behind + 15, What::Told(Told::Cwd("/".into())))]);
     assert_eq!(mirror.title(), "title");
     mirror.feed(b"\x07").unwrap();
     assert_eq!(mirror.take_notices(), [Notice { at: 1, what: What::Bell }]);
