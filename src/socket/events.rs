@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, io, rc::Rc};
 
 use kaval_actors::{
     TermId,
+    mirror::{Notification, Told},
     registry::{self, Batch, FollowEvents, Followed, Happening, News, ReadEvents, TermNews},
     supervisor::Find,
 };
@@ -178,13 +179,37 @@ fn words(what: &Happening) -> (&'static str, Details) {
         Happening::Removed => ("removed", details([])),
         Happening::Resized(size) => ("resized", details([("cols", json!(size.cols())), ("rows", json!(size.rows()))])),
         Happening::Title(title) => ("title", details([("title", json!(title))])),
-        Happening::Clients(TermNews::Attached { client }) => ("attached", details([("client", json!(client))])),
-        Happening::Clients(TermNews::Detached { client }) => ("detached", details([("client", json!(client))])),
-        Happening::Clients(TermNews::Lagged { client, from, to }) => {
+        Happening::Inside(TermNews::Attached { client }) => ("attached", details([("client", json!(client))])),
+        Happening::Inside(TermNews::Detached { client }) => ("detached", details([("client", json!(client))])),
+        Happening::Inside(TermNews::Lagged { client, from, to }) => {
             ("lagged", details([("client", json!(client)), ("from", json!(from)), ("to", json!(to))]))
+        }
+        Happening::Inside(TermNews::Bell { offset }) => ("bell", details([("offset", json!(offset))])),
+        Happening::Inside(TermNews::Told { offset, told, took }) => {
+            let (kind, mut details) = told_words(told);
+            details.insert("offset".to_owned(), json!(offset));
+            if let Some(took) = took {
+                details.insert("took_ms".to_owned(), json!(took.as_millis() as u64));
+            }
+            (kind, details)
         }
         Happening::LogFault { kind } => ("log-fault", details([("fault", json!(kind))])),
         Happening::LogResumed => ("log-resumed", details([])),
         Happening::SupervisorRestarted { cause } => ("supervisor-restarted", details([("cause", json!(cause))])),
+    }
+}
+
+fn told_words(told: &Told) -> (&'static str, Details) {
+    match told {
+        Told::Cwd(cwd) => ("cwd", details([("cwd", json!(cwd))])),
+        Told::Notification(Notification { title, body }) => {
+            ("notification", details([("title", json!(title)), ("body", json!(body))]))
+        }
+        Told::Progress(progress) => ("progress", details([("progress", json!(progress))])),
+        Told::Clipboard { selection, bytes } => {
+            ("clipboard", details([("selection", json!(selection)), ("bytes", json!(bytes))]))
+        }
+        Told::CommandStarted { line } => ("command-started", details([("line", json!(line))])),
+        Told::CommandFinished { line, code } => ("command-finished", details([("line", json!(line)), ("code", json!(code))])),
     }
 }

@@ -16,6 +16,7 @@ mod attach;
 mod bind;
 mod connection;
 mod events;
+mod foreground;
 mod history;
 mod ops;
 mod status;

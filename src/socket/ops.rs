@@ -21,6 +21,7 @@ use kaval_actors::{
 };
 use tokio::{
     sync::oneshot,
+    task::spawn_blocking,
     time::{sleep, timeout},
 };
 
@@ -29,6 +30,7 @@ use super::{
     attach::Attachment,
     connection::Session,
     events,
+    foreground::Foreground,
     history::{self, Wanted},
     status,
 };
@@ -187,7 +189,10 @@ async fn new(session: &Session, create: Create) -> Answer<NewOk> {
 async fn ls(session: &Session, after: Option<u32>) -> Answer<LsOk> {
     let list = List { after: after.map(TermId), bytes_max: LISTING_BYTES_MAX };
     let Page { listings, more } = session.hub.registry.send(list).await.map_err(gone)?;
-    Ok(LsOk { terms: listings.into_iter().map(info).collect(), more })
+    // What is in the foreground is read from /proc.
+    let infos = spawn_blocking(|| listings.into_iter().map(info).collect());
+    let terms = infos.await.map_err(|_| WireError::new(Code::Internal, "the terminals could not be listed"))?;
+    Ok(LsOk { terms, more })
 }
 
 fn info(listing: Listing) -> TermInfo {
@@ -200,6 +205,10 @@ fn info(listing: Listing) -> TermInfo {
         Standing::Lost => ("lost", None),
     };
     let report = report.as_deref();
+    let marks = report.map(|report| report.marks.clone()).unwrap_or_default();
+    let foreground = card.pid.filter(|_| exit.is_none()).and_then(Foreground::of);
+    let (running, told_cwd) = (marks.running().map(str::to_owned), marks.cwd.map(PathBuf::from));
+    let cwd = told_cwd.or_else(|| foreground.as_ref().and_then(|foreground| foreground.cwd.clone()));
     TermInfo {
         name: card.name.to_string(),
         id: card.id.0,
@@ -207,7 +216,11 @@ fn info(listing: Listing) -> TermInfo {
         pid: card.pid,
         size: report.map_or(card.size, |report| report.size),
         command: card.argv.clone(),
-        cwd: card.cwd.to_string_lossy().into_owned(),
+        cwd: cwd.as_ref().unwrap_or(&card.cwd).to_string_lossy().into_owned(),
+        foreground: foreground.filter(|foreground| Some(foreground.pid) != card.pid).map(|foreground| foreground.program),
+        running,
+        progress: marks.progress,
+        notification: marks.notification,
         title: report.map(|report| report.title.clone()).unwrap_or_default(),
         created: card.created_ms,
         last_output: report.and_then(|report| report.last_output_ms),

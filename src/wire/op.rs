@@ -1,6 +1,10 @@
 //! What a client may ask, and the bodies of the answers.
 
-use kaval_actors::{Size, TermId, mirror::ScreenView, supervisor::Selector};
+use kaval_actors::{
+    Size, TermId,
+    mirror::{Notification, Progress, ScreenView},
+    supervisor::Selector,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{ExitInfo, event::Data};
@@ -354,10 +358,22 @@ pub struct TermInfo {
     pub size: Size,
     /// Program and arguments.
     pub command: Vec<String>,
-    /// Where it started.
+    /// Where its shell says that it is, or else its foreground process; where it started, if neither is known.
     pub cwd: String,
     /// The title its programs set; empty if none.
     pub title: String,
+    /// The program in the foreground, if it is another than the child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreground: Option<String>,
+    /// The command line that runs, as its shell told; empty if it told only that one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<String>,
+    /// How far what it runs has got, as that told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// The last notification of its programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notification: Option<Notification>,
     /// When it was created, in milliseconds since the Unix epoch.
     pub created: u64,
     /// When output last came since the supervisor started, likewise.

@@ -40,6 +40,9 @@ const TRUNCATE_AT: u64 = 64 * 1024;
 
 const _: () = assert!(SOURCES_MAX * SOURCE_BYTES <= RECORDS_AT as usize);
 
+/// The sender of answers to what programs ask; clients' names hash to others.
+pub const ANSWERS: u64 = 1;
+
 /// Who sends, and its running number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Numbered {
@@ -137,7 +140,7 @@ impl InputQueue {
         if numbered.is_some_and(|new| self.sources.iter().any(|known| known.source == new.source && new.seq <= known.seq)) {
             return Ok(Appended::Repeated);
         }
-        if data.is_empty() {
+        if data.is_empty() && numbered.is_none() {
             return Ok(Appended::At(self.appended));
         }
         if self.pending() + data.len() as u64 > PENDING_BYTES_MAX {
@@ -176,7 +179,7 @@ impl InputQueue {
     pub fn deliver(&mut self, pty: impl AsFd) -> io::Result<bool> {
         while let Some(&(begin, end)) = self.records.front() {
             let position = self.position()?;
-            if position >= end {
+            if position >= end || begin == end {
                 self.records.pop_front();
                 continue;
             }
@@ -196,7 +199,11 @@ impl InputQueue {
 
     /// Drops what was delivered, once that is worth while and nothing else is there.
     fn truncate(&mut self) -> io::Result<()> {
-        while self.records.front().is_some_and(|record| self.position().is_ok_and(|position| position >= record.1)) {
+        while self
+            .records
+            .front()
+            .is_some_and(|record| record.0 == record.1 || self.position().is_ok_and(|position| position >= record.1))
+        {
             self.records.pop_front();
         }
         if !self.records.is_empty() || self.end < TRUNCATE_AT {
@@ -218,8 +225,10 @@ impl InputQueue {
         let Some(new) = numbered else { return };
         self.sources.retain(|known| known.source != new.source);
         self.sources.push_back(new);
-        if self.sources.len() > SOURCES_MAX {
-            self.sources.pop_front();
+        if self.sources.len() > SOURCES_MAX
+            && let Some(oldest) = self.sources.iter().position(|known| known.source != ANSWERS)
+        {
+            self.sources.remove(oldest);
         }
     }
 

@@ -6,7 +6,11 @@ use actix::Message;
 use tokio::sync::watch;
 
 use super::gauges::Figures;
-use crate::{Name, Size, TermId, pty::Exit};
+use crate::{
+    Name, Size, TermId,
+    mirror::{Marks, Told},
+    pty::Exit,
+};
 
 /// What the supervisor knows of a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +91,8 @@ pub struct Report {
     pub size: Size,
     /// The title its programs set; empty if none.
     pub title: String,
+    /// What its programs told of themselves.
+    pub marks: Marks,
     /// Where its output stands.
     pub offset: u64,
     /// How many watch.
@@ -135,9 +141,23 @@ pub struct Tally {
     pub lags: u64,
 }
 
-/// What a terminal may have to say of its clients, each by the number that names its attachment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a terminal may have to say: of its clients, each by the number that names its attachment, and of its programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TermNews {
+    /// A program rang the bell.
+    Bell {
+        /// Where in the output.
+        offset: u64,
+    },
+    /// A program told something of itself.
+    Told {
+        /// Where in the output.
+        offset: u64,
+        /// What.
+        told: Told,
+        /// How long what has ended took, if that was seen to begin.
+        took: Option<Duration>,
+    },
     /// One came.
     Attached {
         /// Which.
@@ -226,8 +246,8 @@ pub enum Happening {
     Resized(Size),
     /// It has another title.
     Title(String),
-    /// Of its clients.
-    Clients(TermNews),
+    /// Of its clients and programs.
+    Inside(TermNews),
     /// The supervisor before this one ended, so.
     SupervisorRestarted {
         /// In a few words.

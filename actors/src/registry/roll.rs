@@ -65,7 +65,7 @@ impl Roll {
             (true, false) => self.totals.wakeups += 1,
             (true, true) | (false, false) => {}
         }
-        let clients = std::mem::take(&mut report.news).into_iter().map(Happening::Clients);
+        let clients = std::mem::take(&mut report.news).into_iter().map(Happening::Inside);
         let changes = listing.report.as_ref().map(|before| changes(before, &report)).unwrap_or_default();
         let (id, name) = (report.id, listing.card.name.clone());
         listing.report = Some(Arc::new(report));
@@ -193,6 +193,7 @@ mod tests {
     fn report(id: u32, title: &str, clients: usize, output: u64) -> Report {
         Report {
             id: TermId(id),
+            marks: Default::default(),
             size: Size::DEFAULT,
             title: title.into(),
             offset: output,
@@ -227,7 +228,7 @@ mod tests {
         assert_eq!(happenings(roll.report(wide)), expected);
         let news = vec![TermNews::Detached { client: 4 }];
         let told = roll.report(Report { size: Size::new(100, 24).unwrap(), news, ..report(1, "another", 0, 0) });
-        assert_eq!(happenings(told), [Happening::Clients(TermNews::Detached { client: 4 })]);
+        assert_eq!(happenings(told), [Happening::Inside(TermNews::Detached { client: 4 })]);
         assert_eq!(roll.totals().tally, Tally { output: 7, input: 4, lags: 0 });
     }
 

@@ -24,6 +24,7 @@ use super::{
     Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Detach, Drained, Gone, Hibernate, HibernateError,
     Input, InputError, Lane, ListClients, Mode, Pump, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind,
     Start, Stop, TakeSnapshot,
+    answers::Answers,
     fanout::{Client, Need},
     intake::Intake,
     messages::Held,
@@ -73,14 +74,15 @@ pub struct Terminal {
     pub(super) id: TermId,
     lane: Rc<Lane>,
     logged: bool,
-    pty: Option<Rc<AsyncFd<Arc<Master>>>>,
+    pub(super) pty: Option<Rc<AsyncFd<Arc<Master>>>>,
     course: Option<Course>,
     obituary: Obituary,
     phase: Phase,
     pub(super) screen: Screen,
     pub(super) size: Size,
     pub(super) clients: HashMap<ClientId, Client>,
-    input: Option<InputQueue>,
+    pub(super) input: Option<InputQueue>,
+    pub(super) answers: Answers,
     unacknowledged: VecDeque<Unacknowledged>,
     intake: Option<SpawnHandle>,
     writer: Option<SpawnHandle>,
@@ -138,6 +140,7 @@ impl Terminal {
             course: Some(start.course),
             clients: HashMap::new(),
             input: None,
+            answers: Answers::default(),
             unacknowledged: VecDeque::new(),
             intake: None,
             writer: None,
@@ -165,6 +168,7 @@ impl Terminal {
         let pty = Rc::new(ready::register(master, Interest::READABLE | Interest::WRITABLE)?);
         self.intake = Some(ctx.add_stream(Intake::new(self.id, self.lane.clone(), pty.clone())));
         self.pty = Some(pty);
+        self.answers.taken_over_at = self.end_offset();
         Ok(())
     }
 
@@ -287,6 +291,8 @@ impl Terminal {
             ctx.cancel_future(delayed);
         }
         let more = self.screen.advance(&mut self.lane.journal(), DRAW_BYTES_MAX);
+        self.heed(ctx);
+        self.answer_for_absent(ctx);
         self.report_soon(ctx);
         if more && !self.drawing {
             self.drawing = true;
@@ -353,6 +359,7 @@ impl Terminal {
 
     /// Makes `client` the active one: the terminal gets its window's size.
     fn activate(&mut self, client: Option<ClientId>) {
+        self.answers.active = client.or(self.answers.active);
         let size = client.and_then(|id| self.clients.get(&id)).and_then(|client| client.size);
         if let Some(size) = size
             && let Err(error) = self.resize(size)
@@ -386,7 +393,7 @@ impl Terminal {
     }
 
     /// Delivers what the PTY takes, and the rest once it takes more.
-    fn deliver(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn deliver(&mut self, ctx: &mut Context<Self>) {
         let (Some(pty), Some(input), None) = (self.pty.clone(), &mut self.input, &self.writer) else { return };
         match input.deliver(pty.get_ref()) {
             Ok(false) => {}
@@ -629,6 +636,7 @@ impl Terminal {
         };
         let snapshot = Snapshot { offset: journal.end_offset(self.id).unwrap_or(0), size: mirror.size(), body };
         drop(journal);
+        self.heed(ctx);
         self.park_if_over();
         self.report_soon(ctx);
         snapshot
@@ -654,13 +662,14 @@ impl Handler<Pump> for Terminal {
 impl Handler<Detach> for Terminal {
     type Result = MessageResult<Detach>;
 
-    fn handle(&mut self, Detach(which): Detach, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Detach(which): Detach, ctx: &mut Self::Context) -> Self::Result {
         let going: Vec<_> = self.clients.extract_if(|id, _| which.is_none_or(|which| which == *id)).collect();
         if !going.is_empty() {
             self.park_if_over();
             self.reporter.news.extend(going.iter().map(|(id, _)| TermNews::Detached { client: id.0 }));
             self.report();
             going.iter().for_each(|(_, client)| client.detach());
+            self.answer_for_absent(ctx);
         }
         MessageResult(going.len())
     }
@@ -702,6 +711,10 @@ impl Handler<Input> for Terminal {
             let _ = input.reply.send(Err(InputError::ReadOnly));
             return;
         }
+        if self.is_unasked_answer(input.client, &input.data) {
+            let _ = input.reply.send(self.keep(&[], input.numbered.as_ref()).map(|_| ()));
+            return;
+        }
         match self.keep(&input.data, input.numbered.as_ref()) {
             Ok(at) => {
                 self.activate(input.client);
@@ -720,7 +733,10 @@ impl Handler<Resize> for Terminal {
     fn handle(&mut self, Resize { client, size }: Resize, ctx: &mut Self::Context) -> Self::Result {
         if let Some(id) = client {
             match self.clients.get_mut(&id) {
-                Some(client) if client.mode == Mode::ReadWrite => client.size = Some(size),
+                Some(client) if client.mode == Mode::ReadWrite => {
+                    client.size = Some(size);
+                    self.answers.active = Some(id);
+                }
                 Some(_) | None => return Ok(()),
             }
         }

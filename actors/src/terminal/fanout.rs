@@ -199,6 +199,8 @@ pub(super) struct Client {
     since_ms: u64,
     cursor: Cursor,
     next: u64,
+    /// Where its stream, or the screen it was shown last, begins.
+    begins: u64,
     /// How far behind it may be: shrinks as it catches up, to [`LAG_BYTES_MAX`]. `None` until it is first looked at.
     behind_max: Option<u64>,
     /// It was told of a resize, and is to be shown what came of it.
@@ -225,7 +227,7 @@ impl Client {
     /// One that gets output from `offset` on, read from `cursor` on.
     pub(super) fn new(mode: Mode, size: Option<Size>, program: String, cursor: Cursor, offset: u64) -> Self {
         let (outbox, since_ms) = (Arc::default(), now_ms());
-        Self { mode, size, outbox, program, since_ms, cursor, next: offset, behind_max: None, outgrown: false }
+        Self { mode, size, outbox, program, since_ms, cursor, next: offset, begins: offset, behind_max: None, outgrown: false }
     }
 
     /// What a listing shows of it, where the output ends at `end`.
@@ -286,7 +288,7 @@ impl Client {
     /// Shows the whole screen, taken at `offset`, where the journal stood at `cursor`; output goes on from there.
     pub(super) fn show(&mut self, data: Bytes, size: Size, offset: u64, cursor: Cursor) {
         self.outbox.push(Event::Screen { offset, size, data });
-        (self.next, self.cursor, self.outgrown) = (offset, cursor, false);
+        (self.next, self.begins, self.cursor, self.outgrown) = (offset, offset, cursor, false);
         self.behind_max = Some(LAG_BYTES_MAX);
     }
 
@@ -294,6 +296,11 @@ impl Client {
     pub(super) fn lag(&mut self, to: u64) -> u64 {
         self.outbox.push(Event::Lagged { from: self.next, to });
         self.next
+    }
+
+    /// Whether it was given the byte before `offset`, or will be.
+    pub(super) fn covers(&self, offset: u64) -> bool {
+        self.begins < offset
     }
 
     /// Whether it was given every byte up to `end`.

@@ -17,6 +17,7 @@
 //! terminal of the lane gets its own.
 
 mod actor;
+mod answers;
 mod fanout;
 mod intake;
 mod lane;

@@ -82,6 +82,7 @@ impl Terminal {
             id: self.id,
             size: self.size,
             title: self.screen.title().to_owned(),
+            marks: self.screen.marks().cloned().unwrap_or_default(),
             offset: self.end_offset(),
             clients: self.clients.len(),
             hibernated: self.screen.is_hibernated(),

@@ -6,7 +6,7 @@
 use crate::{
     Size, TermId,
     log::journal::{Cursor, Journal, JournalError, Kind, Record},
-    mirror::{self, Mirror, Panicked},
+    mirror::{self, Marks, Mirror, NOTICES_MAX, Panicked, What},
 };
 
 /// Output after which a new checkpoint is worth its 2–4 KB and 25 µs: what a rebuild replays is some 5 ms of parsing, and history can be
@@ -16,14 +16,21 @@ const CHECKPOINT_EVERY_BYTES: u64 = 256 << 10;
 /// Output drawn in one piece.
 const BATCH_BYTES: usize = 64 << 10;
 
+/// What a program told or asked, and the offset behind it.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) offset: u64,
+    pub(super) what: What,
+}
+
 /// See the module's head.
 pub(super) struct Screen {
     id: TermId,
     initial: Size,
     /// `None` when parked: rebuilt from the journal's base when next needed.
     mirror: Option<Mirror>,
-    /// The title it had when it was hibernated; `None` if it is not.
-    asleep: Option<String>,
+    /// The title it had when it was hibernated, and what its programs had told; `None` if it is not.
+    asleep: Option<(String, Marks)>,
     cursor: Cursor,
     /// Output drawn since the last checkpoint.
     uncheckpointed: u64,
@@ -31,20 +38,40 @@ pub(super) struct Screen {
     parts: Vec<u8>,
     /// Up to here records are drawn one by one: one of them makes the parser panic.
     careful_until: Option<Cursor>,
+    /// Up to this offset what programs told and asked has been heard: no replay has it heard again.
+    heard_until: u64,
+    heard: Vec<Heard>,
 }
 
 impl Screen {
     /// One that will be rebuilt from the journal's base when first needed.
     pub(super) fn parked(id: TermId, initial: Size, journal: &Journal) -> Self {
         let cursor = journal.base(id).unwrap_or_else(|| journal.end());
-        Self { id, initial, mirror: None, asleep: None, cursor, uncheckpointed: 0, parts: Vec::new(), careful_until: None }
+        Self {
+            id,
+            initial,
+            mirror: None,
+            asleep: None,
+            cursor,
+            uncheckpointed: 0,
+            parts: Vec::new(),
+            careful_until: None,
+            heard_until: 0,
+            heard: Vec::new(),
+        }
+    }
+
+    /// Drops the grid, to be rebuilt from the journal's base.
+    fn restart(&mut self, initial: Size, journal: &Journal) {
+        let (heard_until, heard) = (self.heard_until, std::mem::take(&mut self.heard));
+        *self = Self { heard_until, heard, ..Self::parked(self.id, initial, journal) };
     }
 
     /// Drops the grid of a terminal that goes on: its title is remembered.
     pub(super) fn hibernate(&mut self, journal: &Journal) {
-        let title = self.title().to_owned();
+        let told = (self.title().to_owned(), self.marks().cloned().unwrap_or_default());
         self.park(journal);
-        self.asleep = Some(title);
+        self.asleep = Some(told);
     }
 
     /// Whether it was hibernated and has not been needed since.
@@ -64,7 +91,7 @@ impl Screen {
 
     /// Drops the grid.
     pub(super) fn park(&mut self, journal: &Journal) {
-        *self = Self::parked(self.id, self.size(), journal);
+        self.restart(self.size(), journal);
     }
 
     /// The size now, as far as drawn.
@@ -74,7 +101,30 @@ impl Screen {
 
     /// The title, as far as drawn.
     pub(super) fn title(&self) -> &str {
-        self.mirror.as_ref().map(Mirror::title).or(self.asleep.as_deref()).unwrap_or_default()
+        self.mirror.as_ref().map(Mirror::title).or(self.asleep.as_ref().map(|(title, _)| title.as_str())).unwrap_or_default()
+    }
+
+    /// What its programs told, as far as drawn.
+    pub(super) fn marks(&self) -> Option<&Marks> {
+        self.mirror.as_ref().map(Mirror::marks).or(self.asleep.as_ref().map(|(_, marks)| marks))
+    }
+
+    /// What was told and asked in what was drawn since the last time.
+    pub(super) fn take_heard(&mut self) -> Vec<Heard> {
+        std::mem::take(&mut self.heard)
+    }
+
+    /// Takes from the mirror what was told and asked in what it was fed last, which began at `from`.
+    fn hear(&mut self, from: u64) {
+        let Some(mirror) = &mut self.mirror else { return };
+        let until = self.heard_until;
+        for notice in mirror.take_notices() {
+            let offset = from + notice.at;
+            if offset > until && (self.heard.len() < NOTICES_MAX || matches!(notice.what, What::Query(_))) {
+                self.heard.push(Heard { offset, what: notice.what });
+            }
+            self.heard_until = self.heard_until.max(offset);
+        }
     }
 
     /// Estimated bytes of the grid: 32 a cell, on one or both screens.
@@ -90,9 +140,9 @@ impl Screen {
                 return true;
             }
             let before = self.cursor;
-            if let Some(bytes) = self.batch(journal, budget - drawn) {
+            if let Some((offset, bytes)) = self.batch(journal, budget - drawn) {
                 drawn += bytes.len();
-                self.draw_batch(&bytes, before, journal);
+                self.draw_batch(offset, &bytes, before, journal);
                 continue;
             }
             let Some(record) = journal.next(self.id, &mut self.cursor) else { return false };
@@ -129,7 +179,7 @@ impl Screen {
 
     /// Takes the output records that follow each other up to `max` bytes, if they are more than one: a flood is cheaper to draw in
     /// large pieces, since what scrolls off within a piece need not be drawn at all.
-    fn batch(&mut self, journal: &Journal, max: usize) -> Option<Vec<u8>> {
+    fn batch(&mut self, journal: &Journal, max: usize) -> Option<(u64, Vec<u8>)> {
         if self.careful_until.is_some_and(|until| self.cursor < until) {
             return None;
         }
@@ -156,15 +206,18 @@ impl Screen {
             return None;
         }
         self.cursor = behind;
-        Some(bytes)
+        Some((first.offset, bytes))
     }
 
-    fn draw_batch(&mut self, bytes: &[u8], before: Cursor, journal: &mut Journal) {
+    fn draw_batch(&mut self, offset: u64, bytes: &[u8], before: Cursor, journal: &mut Journal) {
         self.uncheckpointed += bytes.len() as u64;
-        if self.mirror.get_or_insert_with(|| Mirror::new(self.initial)).feed(bytes).is_err() {
+        let drawn = self.mirror.get_or_insert_with(|| Mirror::new(self.initial)).feed(bytes);
+        self.hear(offset);
+        if drawn.is_err() {
             tracing::debug!(id = %self.id, ?before, "the parser panicked on a batch: its records are drawn one by one");
             let until = self.cursor;
-            *self = Self { careful_until: Some(until), ..Self::parked(self.id, self.initial, journal) };
+            self.restart(self.initial, journal);
+            self.careful_until = Some(until);
         } else if self.uncheckpointed >= CHECKPOINT_EVERY_BYTES && self.checkpoint(journal).is_err() {
             tracing::debug!(id = %self.id, "no room for a checkpoint yet");
         }
@@ -174,7 +227,9 @@ impl Screen {
         match record.kind {
             Kind::Output => {
                 self.uncheckpointed += record.payload.len() as u64;
-                self.mirror.get_or_insert_with(|| Mirror::new(self.initial)).feed(record.payload)
+                let drawn = self.mirror.get_or_insert_with(|| Mirror::new(self.initial)).feed(record.payload);
+                self.hear(record.offset);
+                drawn
             }
             Kind::Resize => match (mirror::decode_size(record.payload), &mut self.mirror) {
                 (Some(size), Some(mirror)) => mirror.resize(size),
@@ -221,7 +276,8 @@ impl Screen {
         tracing::error!(id = %self.id, "the parser panicked: the screen is rebuilt without what it was given");
         let behind = self.cursor;
         let careful_until = self.careful_until;
-        *self = Self { careful_until, ..Self::parked(self.id, self.initial, journal) };
+        self.restart(self.initial, journal);
+        self.careful_until = careful_until;
         let mut replay = self.cursor;
         while replay < poison {
             self.cursor = replay;
