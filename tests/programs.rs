@@ -168,3 +168,37 @@ fn where_no_program_tells_the_kernel_does() {
         if term["foreground"] == "sleep" && term["cwd"] == "/usr" { Ok(()) } else { Err(term.to_string()) }
     });
 }
+
+#[test]
+fn the_commands_of_real_shells_are_listed_with_their_codes() {
+    for (shell, args) in [("bash", &["--norc", "--noprofile", "-i"][..]), ("zsh", &["-f", "-i"]), ("fish", &["--no-config"])] {
+        if missing(&[shell]).is_some() {
+            println!("skipped: {shell} is not installed");
+            continue;
+        }
+        let instance = Instance::start();
+        let home = format!("HOME={}", instance.dir().display());
+        let command = [&["new", "-d", "t", "--env", &home, "--env", "PS1=$ ", "--", shell][..], args].concat();
+        instance.ok(&command);
+        let script = format!("{}/config/shell/kaval.{shell}", env!("CARGO_MANIFEST_DIR"));
+        instance.ok(&["send", "t", "--enter", &format!("source '{script}'; cd /usr; echo so''urced")]);
+        instance.ok(&["wait", "t", "--match", "^sourced"]);
+        instance.ok(&["send", "t", "--enter", "echo 'a;b'"]);
+        instance.ok(&["wait", "t", "--match", "^a;b"]);
+        instance.ok(&["send", "t", "--enter", "sh -c 'exit 3'"]);
+        let commands = await_some("the commands", || {
+            let listed = instance.ok(&["history", "t", "--commands", "--json"]);
+            let commands: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            if commands.iter().any(|command| command["code"] == 3) { Ok(commands) } else { Err(listed) }
+        });
+        let [.., echo, exit] = &commands[..] else { panic!("{commands:?}") };
+        assert_eq!((&echo["line"], &echo["code"]), (&"echo 'a;b'".into(), &0.into()), "{shell}: {commands:?}");
+        assert_eq!(exit["line"], "sh -c 'exit 3'", "{shell}");
+        let (from, to) = (echo["offset"].to_string(), echo["end"].to_string());
+        let output = instance.ok(&["history", "t", "--format", "raw", "--from", &from, "--to", &to]);
+        assert!(output.contains("a;b\r\n"), "{shell}: {output:?}");
+        let table = instance.ok(&["history", "t", "--commands", "--tail", "1"]);
+        assert!(table.starts_with("STARTED") && table.lines().count() == 2 && table.contains("sh -c 'exit 3'"), "{table}");
+        assert_eq!(instance.ls()[0]["cwd"], "/usr", "{shell}");
+    }
+}

@@ -287,7 +287,10 @@ pub(super) struct History {
     /// To before this offset: of lines, those that left the screen before
     #[arg(long, value_name = "OFFSET")]
     pub(super) to: Option<u64>,
-    /// Print each line as a JSON object, with its offset
+    /// List the commands that its shell told of (see config/shell/), not the output
+    #[arg(long, conflicts_with = "format")]
+    pub(super) commands: bool,
+    /// Print each line, or each command, as a JSON object with its offset
     #[arg(long, conflicts_with = "format")]
     pub(super) json: bool,
 }

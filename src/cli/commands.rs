@@ -147,6 +147,7 @@ pub(super) async fn screen(sockets: &Sockets, args: &Screen) -> Result<ExitCode,
 
 pub(super) async fn history(sockets: &Sockets, args: &History) -> Result<ExitCode, Failure> {
     let format = match (args.json, args.format) {
+        _ if args.commands => wire::HistoryFormat::Commands,
         (true, _) => wire::HistoryFormat::Json,
         (false, HistoryFormat::Text) => wire::HistoryFormat::Text,
         (false, HistoryFormat::Ansi) => wire::HistoryFormat::Ansi,
@@ -162,6 +163,7 @@ pub(super) async fn history(sockets: &Sockets, args: &History) -> Result<ExitCod
     let op = Op::History { term: args.name.as_str().into(), format, from, to: args.to, tail: args.tail };
     let stream = client.request(op).await?;
     // Where raw output goes on if nothing of it is missing: lines tell of what is missing by themselves.
+    let mut listed = Vec::new();
     let mut expected = (format == wire::HistoryFormat::Raw && args.tail.is_none()).then_some(from);
     loop {
         match client.next().await? {
@@ -172,11 +174,23 @@ pub(super) async fn history(sockets: &Sockets, args: &History) -> Result<ExitCod
                 expected = expected.map(|_| offset + data.0.len() as u64);
                 write_all(&data.0)?;
             }
+            Incoming::Event(Event::Lines { req, data, .. }) if req == stream && args.commands && !args.json => {
+                listed.extend_from_slice(&data.0);
+            }
             Incoming::Event(Event::Lines { req, data, .. }) if req == stream => write_all(&data.0)?,
-            Incoming::Event(Event::End { req }) if req == stream => return Ok(DONE),
+            Incoming::Event(Event::End { req }) if req == stream => break,
             Incoming::Event(_) => {}
         }
     }
+    if args.commands && !args.json {
+        let commands = listed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let commands: Vec<wire::CommandInfo> =
+            commands.map(serde_json::from_slice).collect::<Result<_, _>>().map_err(|error| {
+                Failure::new(Failure::FAILED, format!("the supervisor sent what is no list of commands: {error}"))
+            })?;
+        print(&table::commands(&commands, io::stdout().is_terminal()))?;
+    }
+    Ok(DONE)
 }
 
 /// Says on stderr, once, that raw output is missing before `offset`.

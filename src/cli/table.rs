@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::wire::{AttachMode, ClientInfo, ExitInfo, TermInfo, signal_text};
+use crate::wire::{AttachMode, ClientInfo, CommandInfo, ExitInfo, TermInfo, signal_text};
 
 pub(super) const BOLD: &str = "\x1b[1m";
 const GREEN: &str = "\x1b[32m";
@@ -33,6 +33,38 @@ pub(super) fn clients(clients: &[ClientInfo], colour: bool) -> String {
     let rows: Vec<_> = clients.iter().map(client_row).collect();
     let colours = vec![BOLD; clients.len()];
     columns(header, &[0, 4, 5, 6], &rows, colour.then_some((1, &colours)))
+}
+
+/// `kaval history --commands`.
+pub(super) fn commands(commands: &[CommandInfo], colour: bool) -> String {
+    if commands.is_empty() {
+        return "no command was told of: source config/shell/kaval.bash (or .zsh, .fish) in the shell\n".to_owned();
+    }
+    let header = ["STARTED", "TOOK", "EXIT", "FROM", "TO", "COMMAND"];
+    let rows: Vec<_> = commands.iter().map(command_row).collect();
+    let colours = commands.iter().map(|command| if command.code.unwrap_or(0) == 0 { GREEN } else { YELLOW }).collect();
+    columns(header, &[0, 1, 2, 3, 4], &rows, colour.then_some((2, &colours)))
+}
+
+fn command_row(command: &CommandInfo) -> [String; 6] {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    [
+        format!("{} ago", ago(command.started)),
+        or_dash(command.took_ms.map(short)),
+        or_dash(command.code.map(|code| code.to_string())),
+        command.offset.to_string(),
+        or_dash(command.end.map(|end| end.to_string())),
+        command.line.clone(),
+    ]
+}
+
+/// A short time, to the unit that matters.
+fn short(ms: u64) -> String {
+    match ms {
+        0..1000 => format!("{ms}ms"),
+        1000..60_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
+        _ => duration(Duration::from_millis(ms)),
+    }
 }
 
 fn client_row(client: &ClientInfo) -> [String; 8] {

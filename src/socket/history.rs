@@ -10,6 +10,7 @@
 //! them. A reading holds a page and the lines of a turn. It ends when its client has gone.
 
 use std::{
+    collections::VecDeque,
     io,
     time::{Duration, Instant},
 };
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use kaval_actors::{
     Size,
     log::{
+        commands::{Command, Commands},
         excerpt::Excerpt,
         piece::{Page, PageStart, Piece},
         render::{LINE_BYTES_MAX, Line},
@@ -89,6 +91,7 @@ pub(super) async fn history(session: &Session, req: u64, term: &TermRef, wanted:
         HistoryFormat::Text => reading.send_lines(write_text, tail).await,
         HistoryFormat::Ansi => reading.send_lines(write_styled, tail).await,
         HistoryFormat::Json => reading.send_lines(write_object, tail).await,
+        HistoryFormat::Commands => reading.send_commands(tail).await,
     };
     match result {
         Ok(()) => {
@@ -156,6 +159,27 @@ impl Reading<'_> {
             next = page.next;
         }
         Ok(())
+    }
+
+    /// Commands that end in the range, and the one that runs.
+    async fn send_commands(&self, tail: Option<u64>) -> Result<(), Stop> {
+        let (mut commands, mut last) = (Commands::default(), VecDeque::new());
+        let mut next = Some(self.floor);
+        while let Some(at) = next.filter(|at| *at < self.to) {
+            let page = self.page(PageStart::Offset(at), self.to).await?;
+            let ended = page.pieces.iter().flat_map(|piece| commands.take(piece));
+            last.extend(ended.filter(|command| command.end > Some(self.from)));
+            match tail {
+                Some(max) => drop(last.drain(..last.len().saturating_sub(max as usize))),
+                None => self.send_text(objects(last.drain(..)), page.next.unwrap_or(self.to)).await?,
+            }
+            next = page.next;
+        }
+        last.extend(commands.finish().filter(|_| self.is_newest));
+        if let Some(max) = tail {
+            last.drain(..last.len().saturating_sub(max as usize));
+        }
+        self.send_text(objects(last.into_iter()), self.to).await
     }
 
     /// Where the last `lines` lines of raw output begin.
@@ -262,6 +286,11 @@ fn frame_length(text: &[u8]) -> usize {
         return text.len();
     }
     memchr::memrchr(b'\n', &text[..DATA_BYTES_MAX]).map_or(DATA_BYTES_MAX, |at| at + 1)
+}
+
+/// One JSON object a line.
+fn objects(commands: impl Iterator<Item = Command>) -> String {
+    commands.map(|command| json!(command).to_string() + "\n").collect()
 }
 
 fn outputs(pieces: Vec<Piece>) -> Vec<(u64, Bytes)> {

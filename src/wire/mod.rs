@@ -27,8 +27,8 @@ pub use self::{
     },
     event::{Data, Event, EventInfo, ExitInfo, signal_text},
     op::{
-        AttachFrom, AttachMode, AttachOk, Empty, HistoryFormat, HistoryOk, LsOk, NewOk, OPS, Op, Request, ScreenFormat,
-        ScreenOk, TermInfo, TermRef,
+        AttachFrom, AttachMode, AttachOk, CommandInfo, Empty, HistoryFormat, HistoryOk, LsOk, NewOk, OPS, Op, Request,
+        ScreenFormat, ScreenOk, TermInfo, TermRef,
     },
     status::{EventsOk, FdInfo, LaneInfo, LogInfo, MemoryInfo, StatusOk, TermCounts},
 };

@@ -300,6 +300,29 @@ pub enum HistoryFormat {
     Json,
     /// Output, as the child wrote it.
     Raw,
+    /// The commands that shells told of, each as an object: `{"line", "offset", "started"}`, and once it has ended `"end"`, `"took_ms"` and, if
+    /// told, `"code"`.
+    Commands,
+}
+
+/// A command of a history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandInfo {
+    /// Its line; empty if its shell did not tell.
+    pub line: String,
+    /// Offset of the first byte that it put out.
+    pub offset: u64,
+    /// Offset behind its last byte, once it has ended.
+    #[serde(default)]
+    pub end: Option<u64>,
+    /// When it began, milliseconds since the Unix epoch.
+    pub started: u64,
+    /// Milliseconds it took, once it has ended.
+    #[serde(default)]
+    pub took_ms: Option<u64>,
+    /// Its exit code, if its shell told.
+    #[serde(default)]
+    pub code: Option<i32>,
 }
 
 /// Nothing to say beyond that it was done.

@@ -98,7 +98,7 @@ impl Marks {
     }
 
     /// Takes in an operating system command: what is between its introducer and its terminator.
-    pub(super) fn hear(&mut self, osc: &[u8]) -> Option<Told> {
+    pub(crate) fn hear(&mut self, osc: &[u8]) -> Option<Told> {
         let (number, rest) = split(osc);
         match number {
             b"7" => self.go_to(&path_of_url(rest)?),
