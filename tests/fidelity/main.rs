@@ -20,3 +20,4 @@ mod grammar;
 mod picture;
 mod recordings;
 mod reference;
+mod round_trip;
