@@ -16,6 +16,7 @@
 #![allow(missing_docs)]
 
 mod fuzz;
+mod golden;
 mod grammar;
 mod picture;
 mod recordings;
