@@ -18,7 +18,12 @@
 mod fuzz;
 mod golden;
 mod grammar;
+mod hostile;
 mod picture;
 mod recordings;
 mod reference;
 mod round_trip;
+
+/// For the figures of `hostile`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
