@@ -1,0 +1,173 @@
+//! That a repaint is the whole of a screen: drawn by another terminal, which then goes on with the stream, it makes no difference.
+//!
+//! ```text
+//! stream ─────────────────────────────────► Reference ─┐
+//! head ─► Mirror ─ repaint ─► Reference ◄─ tail        ├─► equal pictures and modes
+//!                                     └────────────────┘
+//! ```
+
+use kaval_actors::{Size, mirror::Mirror};
+use proptest::{
+    prelude::*,
+    sample::Index,
+    test_runner::{Config, TestError, TestRunner},
+};
+
+use crate::{
+    grammar::{self, Act, MISSING, Op},
+    recordings,
+    reference::Reference,
+};
+
+/// What a repaint does not carry yet, beside what the mirror does not know ([`MISSING`]). Each must still make a difference.
+const NOT_CARRIED: &[(&str, &str)] = &[
+    ("focus reports", "the repaint does not set them"),
+    ("origin", "the repaint carries no origin mode"),
+    ("newline mode", "the repaint carries no LNM"),
+    ("save and restore", "the repaint carries no saved cursor"),
+];
+
+/// Recordings whose repaint is not the whole of them, and why.
+const RECORDINGS_NOT_CARRIED: &[(&str, &str)] = &[
+    ("colored_underline", "vt100 does not read 4:n"),
+    ("decaln_reset", "DECALN is missing"),
+    ("deccolm_reset", "DECCOLM is missing"),
+    ("issue_855", "DECSTBM homes to the region's top in vt100"),
+    ("newline_with_cursor_beyond_scroll_region", "the repaint carries no margins"),
+    ("origin_goto", "the repaint carries no origin mode"),
+    ("saved_cursor", "character sets are missing"),
+    ("saved_cursor_alt", "character sets are missing"),
+    ("scroll_in_region_up_preserves_history", "DECSTBM homes to the region's top in vt100"),
+    ("selective_erasure", "alacritty ignores DECSED and DECSEL"),
+    ("sgr", "vt100 does not read 38:2:R:G:B"),
+    ("tmux_git_log", "DECSTBM homes to the region's top in vt100"),
+    ("underline", "vt100 does not read 4:n"),
+    ("vim_24bitcolors_bce", "vt100 scrolls lines in without the background"),
+    ("vim_large_window_scroll", "vt100 scrolls lines in without the background"),
+    ("vttest_cursor_movement_1", "DECALN, IND and NEL are missing"),
+    ("vttest_insert", "IRM is missing"),
+    ("vttest_origin_mode_1", "DECALN, IND and NEL are missing"),
+    ("vttest_origin_mode_2", "the repaint carries no margins and no origin mode"),
+    ("vttest_scroll", "the repaint carries no margins"),
+    ("vttest_tab_clear_set", "tab stops are missing"),
+];
+
+/// Whether the repaint carries a sequence or a character of which half has come.
+const CARRIES_HALVES: bool = false;
+
+/// Streams until which a feature that is not carried must have made a difference.
+const SEARCHED: u32 = 20_000;
+
+const OPS_MAX: usize = 40;
+
+/// How many places of each recording are tried.
+const CUTS: usize = 8;
+
+fn cases() -> u32 {
+    if std::env::var_os("KAVAL_SOAK").is_some() { 100_000 } else { 3000 }
+}
+
+/// What is lost by a repaint after `head`, if anything is.
+fn compare(size: Size, head: &[u8], tail: &[u8]) -> Result<(), String> {
+    let (mut direct, mut repainted, mut mirror) = (Reference::new(size), Reference::new(size), Mirror::new(size));
+    direct.feed(head);
+    mirror.feed(head).map_err(|panicked| panicked.to_string())?;
+    repainted.feed(&mirror.repaint());
+    let at_once = repainted.picture().differences(&direct.picture());
+    if !at_once.is_empty() {
+        return Err(format!("at once: {}", at_once.join("\n  ")));
+    }
+    direct.feed(tail);
+    repainted.feed(tail);
+    let later = repainted.picture().differences(&direct.picture());
+    if !later.is_empty() {
+        return Err(format!("later: {}", later.join("\n  ")));
+    }
+    if repainted.modes() != direct.modes() {
+        return Err(format!("modes {:?}, not {:?}", repainted.modes(), direct.modes()));
+    }
+    Ok(())
+}
+
+fn written(ops: &[Op]) -> Vec<u8> {
+    let bytes = |op: &Op| match &op.act {
+        Act::Write(bytes) => bytes.clone(),
+        Act::Rows(rows) => panic!("no stream of this test has another number of rows: {rows}"),
+    };
+    ops.iter().flat_map(bytes).collect()
+}
+
+/// A stream's head and tail.
+fn cut(ops: &[Op], at: &Index) -> (Vec<u8>, Vec<u8>) {
+    if CARRIES_HALVES {
+        let mut head = written(ops);
+        let tail = head.split_off(at.index(head.len() + 1));
+        return (head, tail);
+    }
+    let (head, tail) = ops.split_at(at.index(ops.len() + 1));
+    (written(head), written(tail))
+}
+
+/// The shortest stream found whose repaint loses something, of all features but those `left_out`.
+fn search(left_out: &[&str], cases: u32, shrink_iters_max: u32) -> Option<String> {
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: shrink_iters_max, ..Config::default() };
+    let left_out: Vec<&str> = left_out.iter().copied().chain(grammar::names(MISSING)).chain(["rows"]).collect();
+    let strategy = (grammar::sizes(), grammar::streams(&left_out, OPS_MAX), any::<Index>());
+    let found = TestRunner::new(config).run(&strategy, |(size, ops, at)| {
+        let (head, tail) = cut(&ops, &at);
+        compare(size, &head, &tail).map_err(TestCaseError::fail)
+    });
+    match found {
+        Ok(()) => None,
+        Err(TestError::Fail(reason, (size, ops, at))) => {
+            let (head, tail) = cut(&ops, &at);
+            Some(format!("{size} {ops:?}\n  {} | {}\n  {reason}", head.escape_ascii(), tail.escape_ascii()))
+        }
+        Err(TestError::Abort(reason)) => panic!("{reason}"),
+    }
+}
+
+#[test]
+fn a_repaint_is_the_whole_of_a_random_stream() {
+    if let Some(found) = search(&grammar::names(NOT_CARRIED), cases(), 20_000) {
+        panic!("{found}");
+    }
+}
+
+#[test]
+fn every_feature_that_is_said_not_to_be_carried_makes_a_difference() {
+    let missing = grammar::names(NOT_CARRIED);
+    let carried = missing.iter().filter(|feature| {
+        let others: Vec<&str> = missing.iter().copied().filter(|name| name != *feature).collect();
+        search(&others, SEARCHED, 0).is_none()
+    });
+    let carried: Vec<_> = carried.collect();
+    assert!(carried.is_empty(), "nothing is lost with these: take them out of the table: {carried:?}");
+}
+
+/// The byte after which to cut, near `at`: between sequences if need be, which a line's end is.
+fn near(bytes: &[u8], at: usize) -> usize {
+    if CARRIES_HALVES {
+        return at;
+    }
+    bytes[at..].iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |line| at + line + 1)
+}
+
+#[test]
+fn a_repaint_is_the_whole_of_a_recording_but_for_those_in_the_table() {
+    let mut wrong = Vec::new();
+    for recording in recordings::all() {
+        let bytes = &recording.bytes;
+        let cuts = (1..=CUTS).map(|cut| near(bytes, bytes.len() * cut / CUTS));
+        let lost = cuts.filter_map(|at| {
+            compare(recording.size, &bytes[..at], &bytes[at..]).err().map(|lost| format!("at {at} of {}, {lost}", bytes.len()))
+        });
+        let excused = RECORDINGS_NOT_CARRIED.iter().any(|(name, _)| *name == recording.name);
+        match (lost.collect::<Vec<_>>().first(), excused) {
+            (None, false) | (Some(_), true) => {}
+            (Some(lost), false) => wrong.push(format!("{}: {lost}", recording.name)),
+            (None, true) => wrong.push(format!("{} loses nothing now: take it out of the table", recording.name)),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
