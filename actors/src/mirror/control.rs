@@ -236,11 +236,13 @@ impl<C: Callbacks> Drawing<'_, C> {
         }
     }
 
-    /// `REP`: a screenful at most.
+    /// `REP`: a screenful at most, and as much more as ends in the same column.
     fn repeat(&mut self, count: u16) {
         let Some(c) = self.state.last_char else { return };
-        let most = u32::from(self.rows()) * u32::from(self.cols()) / u32::from(width(c).unwrap_or(1).max(1));
-        let count = u32::from(count).min(most.max(1)) as usize;
+        let a_row = usize::from(self.cols() / width(c).unwrap_or(1).max(1)).max(1);
+        let a_screen = a_row * usize::from(self.rows());
+        let count = usize::from(count);
+        let count = if count > a_screen { a_screen + (count - a_screen) % a_row } else { count };
         let c = if c == REPLACEMENT_STAND_IN { char::REPLACEMENT_CHARACTER } else { c };
         let charsets = std::mem::take(&mut self.state.charsets);
         self.print(&c.to_string().repeat(count));
