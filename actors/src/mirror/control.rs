@@ -257,8 +257,9 @@ impl<C: Callbacks> Drawing<'_, C> {
         };
         let top = params.count(0);
         if top < bottom {
-            self.set_margins(Some((top - 1, bottom - 1)));
-            self.home();
+            self.state.margins = Some((top - 1, bottom - 1)).filter(|&margins| margins != (0, self.rows() - 1));
+            let home = self.addressed().0;
+            self.put(format!("\x1b[{top};{bottom}r\x1b[{}H", home + 1));
         }
     }
 
@@ -279,7 +280,7 @@ impl<C: Callbacks> Drawing<'_, C> {
     fn set_private_mode(&mut self, mode: u16, on: bool) {
         match mode {
             3 if self.state.modes.has(WIDTH_ALLOWED) => {
-                self.set_margins(None);
+                self.reset_margins();
                 self.erase_display(2);
                 self.home();
             }
@@ -337,7 +338,7 @@ impl<C: Callbacks> Drawing<'_, C> {
     /// `DECALN`.
     fn align(&mut self) {
         let pen = self.state.pen;
-        self.set_margins(None);
+        self.reset_margins();
         let row_of_e = "E".repeat(self.cols().into());
         let all: String = (1..=self.rows()).map(|row| format!("\x1b[{row}H\x1b[2K{row_of_e}")).collect();
         self.put(format!("\x1b[m{all}{}", pen.sgr()));
@@ -363,7 +364,7 @@ impl<C: Callbacks> Drawing<'_, C> {
         self.state.saved[usize::from(self.vt.screen().alternate_screen())] = None;
         self.state.pen = Default::default();
         self.put("\x1b[m");
-        self.set_margins(None);
+        self.reset_margins();
         self.restore_place(place);
     }
 

@@ -288,12 +288,11 @@ impl<C: Callbacks> Drawing<'_, C> {
         }
     }
 
-    /// `DECSTBM`, without moving the cursor.
-    pub(super) fn set_margins(&mut self, margins: Option<(u16, u16)>) {
-        self.state.margins = margins.filter(|&margins| margins != (0, self.rows() - 1));
+    /// Lets every row scroll, without moving the cursor.
+    pub(super) fn reset_margins(&mut self) {
+        self.state.margins = None;
         let place = self.place();
-        let (top, bottom) = self.margins();
-        self.put(format!("\x1b[{};{}r", top + 1, bottom + 1));
+        self.put("\x1b[r");
         self.restore_place(place);
     }
 
