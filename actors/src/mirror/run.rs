@@ -83,6 +83,7 @@ impl Run {
         end
     }
 
+    #[inline(always)]
     fn token(&mut self, bytes: &[u8]) -> Option<usize> {
         match bytes[0] {
             b' '..=b'~' | 0x80.. => self.text(bytes),
@@ -119,11 +120,12 @@ impl Run {
         self.col.map(|col| usize::from(self.cols - col))
     }
 
+    #[inline(always)]
     fn text(&mut self, bytes: &[u8]) -> Option<usize> {
         if !self.text {
             return None;
         }
-        let ascii = bytes.iter().position(|byte| !(b' '..=b'~').contains(byte)).unwrap_or(bytes.len());
+        let ascii = printable(bytes);
         if bytes.get(ascii).is_some_and(|byte| *byte >= 0x80) {
             return self.characters(bytes, ascii);
         }
@@ -168,6 +170,7 @@ impl Run {
         Some(1)
     }
 
+    #[inline(always)]
     fn sequence(&mut self, bytes: &[u8]) -> Option<usize> {
         if bytes.first() == Some(&b'?') {
             return self.mode(&bytes[1..]).map(|length| length + 1);
@@ -229,6 +232,14 @@ impl Run {
     }
 }
 
+/// How much printable ASCII stands in front: sixteen bytes at a time, which are looked at in one go.
+fn printable(bytes: &[u8]) -> usize {
+    let is_printable = |byte: &u8| (b' '..=b'~').contains(byte);
+    let all = |chunk: &&[u8]| chunk.iter().fold(true, |all, byte| all & is_printable(byte));
+    let whole = 16 * bytes.chunks_exact(16).take_while(all).count();
+    whole + bytes[whole..].iter().position(|byte| !is_printable(byte)).unwrap_or(bytes.len() - whole)
+}
+
 /// Private modes that vt100 knows, or does not, without drawing otherwise for it.
 const ASIDE: [u16; 9] = [1, 12, 25, 1000, 1002, 1003, 1006, 2004, 2026];
 
@@ -244,6 +255,7 @@ struct Numbers {
 
 impl Numbers {
     /// `None` if they do not end, are too many, or too large for a terminal to tell from each other.
+    #[inline(always)]
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut numbers = Self { values: [0; NUMBERS_MAX], count: 0, length: 0 };
         let mut value = 0u32;
@@ -269,6 +281,7 @@ impl Numbers {
         None
     }
 
+    #[inline(always)]
     fn push(&mut self, value: u32) -> Option<()> {
         *self.values.get_mut(self.count)? = value as u16;
         self.count += 1;
