@@ -18,7 +18,7 @@ use vt100::{Callbacks, Parser};
 
 use super::{
     cutter::Ended,
-    drawing::{Drawing, last_char},
+    drawing::{Drawing, last_char_of},
     notice::Notice,
     run::Run,
     sequence::Csi,
@@ -188,13 +188,5 @@ impl Filter {
     /// To draw what ends at `at`.
     pub(super) fn drawing<'a, C: Callbacks>(&'a mut self, at: u64, vt: &'a mut Parser<C>) -> Drawing<'a, C> {
         Drawing { vt, state: &mut self.state, heard: self.heard.as_mut(), at }
-    }
-}
-
-/// The last character of a text that takes a column of its own.
-fn last_char_of(text: &[u8]) -> Option<char> {
-    match text.last() {
-        Some(last) if last.is_ascii() => Some(char::from(*last)),
-        _ => last_char(str::from_utf8(text).ok()?),
     }
 }

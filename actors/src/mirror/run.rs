@@ -13,7 +13,7 @@ use std::ops::Range;
 use vt100::Screen;
 
 use super::{
-    drawing::{EMOJI_PRESENTATION, REPLACEMENT_STAND_IN, place},
+    drawing::{EMOJI_PRESENTATION, REPLACEMENT_STAND_IN, last_char_of, place},
     modes::{Modes, ORIGIN, WRAP, WRAP_BACK},
     pen::{Color, Pen},
     state::State,
@@ -42,7 +42,7 @@ pub(super) struct Run {
     row: Option<u16>,
     /// Behind the last column: the next character wraps.
     col: Option<u16>,
-    /// The last text in it.
+    /// The last text in it that takes a column.
     pub(super) text_at: Range<usize>,
 }
 
@@ -75,8 +75,9 @@ impl Run {
         let mut end = 0;
         while end < bytes.len() {
             let Some(length) = self.token(&bytes[end..]) else { break };
-            if bytes[end] >= b' ' {
-                self.text_at = end..end + length;
+            let token = end..end + length;
+            if bytes[end] >= b' ' && (bytes[end] < 0x80 || last_char_of(&bytes[token.clone()]).is_some()) {
+                self.text_at = token;
             }
             end += length;
         }
