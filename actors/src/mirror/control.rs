@@ -236,11 +236,13 @@ impl<C: Callbacks> Drawing<'_, C> {
         }
     }
 
-    /// `REP`: a screenful at most.
+    /// `REP`: a screenful at most, and as much more as ends in the same column.
     fn repeat(&mut self, count: u16) {
         let Some(c) = self.state.last_char else { return };
-        let most = u32::from(self.rows()) * u32::from(self.cols()) / u32::from(width(c).unwrap_or(1).max(1));
-        let count = u32::from(count).min(most.max(1)) as usize;
+        let a_row = usize::from(self.cols() / width(c).unwrap_or(1).max(1)).max(1);
+        let a_screen = a_row * usize::from(self.rows());
+        let count = usize::from(count);
+        let count = if count > a_screen { a_screen + (count - a_screen) % a_row } else { count };
         let c = if c == REPLACEMENT_STAND_IN { char::REPLACEMENT_CHARACTER } else { c };
         let charsets = std::mem::take(&mut self.state.charsets);
         self.print(&c.to_string().repeat(count));
@@ -255,8 +257,9 @@ impl<C: Callbacks> Drawing<'_, C> {
         };
         let top = params.count(0);
         if top < bottom {
-            self.set_margins(Some((top - 1, bottom - 1)));
-            self.home();
+            self.state.margins = Some((top - 1, bottom - 1)).filter(|&margins| margins != (0, self.rows() - 1));
+            let home = self.addressed().0;
+            self.put(format!("\x1b[{top};{bottom}r\x1b[{}H", home + 1));
         }
     }
 
@@ -277,7 +280,7 @@ impl<C: Callbacks> Drawing<'_, C> {
     fn set_private_mode(&mut self, mode: u16, on: bool) {
         match mode {
             3 if self.state.modes.has(WIDTH_ALLOWED) => {
-                self.set_margins(None);
+                self.reset_margins();
                 self.erase_display(2);
                 self.home();
             }
@@ -335,7 +338,7 @@ impl<C: Callbacks> Drawing<'_, C> {
     /// `DECALN`.
     fn align(&mut self) {
         let pen = self.state.pen;
-        self.set_margins(None);
+        self.reset_margins();
         let row_of_e = "E".repeat(self.cols().into());
         let all: String = (1..=self.rows()).map(|row| format!("\x1b[{row}H\x1b[2K{row_of_e}")).collect();
         self.put(format!("\x1b[m{all}{}", pen.sgr()));
@@ -361,7 +364,7 @@ impl<C: Callbacks> Drawing<'_, C> {
         self.state.saved[usize::from(self.vt.screen().alternate_screen())] = None;
         self.state.pen = Default::default();
         self.put("\x1b[m");
-        self.set_margins(None);
+        self.reset_margins();
         self.restore_place(place);
     }
 

@@ -38,8 +38,16 @@ pub(super) fn width(c: char) -> Option<u16> {
 }
 
 /// The last character that takes a column of its own.
-pub(super) fn last_char(text: &str) -> Option<char> {
+fn last_char(text: &str) -> Option<char> {
     text.chars().rev().find(|&c| width(c).is_some_and(|width| width > 0))
+}
+
+/// The same of bytes.
+pub(super) fn last_char_of(text: &[u8]) -> Option<char> {
+    match text.last() {
+        Some(last) if last.is_ascii() => Some(char::from(*last)),
+        _ => last_char(str::from_utf8(text).ok()?),
+    }
 }
 
 impl<C: Callbacks> Drawing<'_, C> {
@@ -288,12 +296,11 @@ impl<C: Callbacks> Drawing<'_, C> {
         }
     }
 
-    /// `DECSTBM`, without moving the cursor.
-    pub(super) fn set_margins(&mut self, margins: Option<(u16, u16)>) {
-        self.state.margins = margins.filter(|&margins| margins != (0, self.rows() - 1));
+    /// Lets every row scroll, without moving the cursor.
+    pub(super) fn reset_margins(&mut self) {
+        self.state.margins = None;
         let place = self.place();
-        let (top, bottom) = self.margins();
-        self.put(format!("\x1b[{};{}r", top + 1, bottom + 1));
+        self.put("\x1b[r");
         self.restore_place(place);
     }
 

@@ -16,9 +16,18 @@
 
 use vt100::{Callbacks, Parser};
 
-use super::{cutter::Ended, drawing::Drawing, notice::Notice, run::Run, sequence::Csi, state::State};
+use super::{
+    cutter::Ended,
+    drawing::{Drawing, last_char_of},
+    notice::Notice,
+    run::Run,
+    sequence::Csi,
+    state::State,
+};
 
 const ESC: u8 = 0x1b;
+/// Longest sequence that is looked for as a whole.
+const SEQUENCE_BYTES_MAX: usize = 64;
 
 /// See the module's head.
 #[derive(Debug, Default)]
@@ -54,7 +63,8 @@ impl Filter {
         if length > 0 {
             vt.process(&bytes[..length]);
             self.state.pen = run.pen;
-            self.state.last_char = run.last_char;
+            self.state.last_char = last_char_of(&bytes[run.text_at]).or(self.state.last_char);
+            self.state.modes = run.modes;
         }
         length
     }
@@ -62,15 +72,38 @@ impl Filter {
     /// Takes what stands next between sequences: a control character, or text up to one.
     fn step<C: Callbacks>(&mut self, bytes: &[u8], at: u64, vt: &mut Parser<C>) -> usize {
         match bytes[0] {
-            ESC => {
+            ESC => self.whole(bytes, at, vt).unwrap_or_else(|| {
                 self.state.cutter.escape();
                 1
-            }
+            }),
             byte @ ..b' ' => {
                 self.drawing(at + 1, vt).control(byte);
                 1
             }
             _ => self.text(bytes, at, vt),
+        }
+    }
+
+    /// A sequence that is all there and plain need not wait.
+    fn whole<C: Callbacks>(&mut self, bytes: &[u8], at: u64, vt: &mut Parser<C>) -> Option<usize> {
+        match bytes.get(1)? {
+            b'[' => {
+                let body = &bytes[2..bytes.len().min(SEQUENCE_BYTES_MAX)];
+                let last = body
+                    .iter()
+                    .position(|byte| !matches!(byte, b' '..b'@'))
+                    .filter(|&last| matches!(body[last], b'@'..=b'~'))?;
+                if let Some(csi) = Csi::read(&body[..=last]) {
+                    self.drawing(at + last as u64 + 3, vt).sequence(&csi);
+                }
+                Some(last + 3)
+            }
+            b'P' | b'X' | b']' | b'^' | b'_' => None,
+            b'0'..=b'~' => {
+                self.drawing(at + 2, vt).escape(&bytes[1..2]);
+                Some(2)
+            }
+            _ => None,
         }
     }
 

@@ -51,6 +51,8 @@ pub(super) fn repaint(state: &State, screen: &Screen) -> Vec<u8> {
         saved(state.saved[0].unwrap_or_default(), state, main.screen(), &mut out);
         out.push_str("\x1b[?1049h");
         plain_sets(&mut out);
+        // Entering cleared it with the pen that was saved.
+        out.push_str("\x1b[2J");
     }
     paint::cells(screen, &mut out);
     if let Some(cursor) = state.saved[usize::from(alternate)] {

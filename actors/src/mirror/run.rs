@@ -8,13 +8,14 @@
 //! Much of what vt100 gets wrong, it gets wrong at the end of a row, or where lines scroll in that should be coloured. So the cursor is
 //! followed, as far as it is known without drawing: where it is not, and would have to be, the run ends, and the next one knows it.
 
+use std::ops::Range;
+
 use vt100::Screen;
 
 use super::{
-    drawing::{EMOJI_PRESENTATION, REPLACEMENT_STAND_IN, last_char, place},
-    modes::{ORIGIN, WRAP, WRAP_BACK},
+    drawing::{EMOJI_PRESENTATION, REPLACEMENT_STAND_IN, last_char_of, place},
+    modes::{Modes, ORIGIN, WRAP, WRAP_BACK},
     pen::{Color, Pen},
-    sequence::Params,
     state::State,
 };
 
@@ -37,11 +38,12 @@ pub(super) struct Run {
     addresses: bool,
     tabs: bool,
     pub(super) pen: Pen,
+    pub(super) modes: Modes,
     row: Option<u16>,
     /// Behind the last column: the next character wraps.
     col: Option<u16>,
-    /// The last character in it that takes a column of its own.
-    pub(super) last_char: Option<char>,
+    /// The last text in it that takes a column.
+    pub(super) text_at: Range<usize>,
 }
 
 impl Run {
@@ -61,9 +63,10 @@ impl Run {
             addresses: !modes.has(ORIGIN),
             tabs: state.tabs.are_default(),
             pen: state.pen,
+            modes: state.modes.clone(),
             row: Some(place.row),
             col: Some(place.col + u16::from(place.wraps)),
-            last_char: state.last_char,
+            text_at: 0..0,
         }
     }
 
@@ -72,15 +75,19 @@ impl Run {
         let mut end = 0;
         while end < bytes.len() {
             let Some(length) = self.token(&bytes[end..]) else { break };
+            let token = end..end + length;
+            if bytes[end] >= b' ' && (bytes[end] < 0x80 || last_char_of(&bytes[token.clone()]).is_some()) {
+                self.text_at = token;
+            }
             end += length;
         }
         end
     }
 
+    #[inline(always)]
     fn token(&mut self, bytes: &[u8]) -> Option<usize> {
         match bytes[0] {
-            b' '..=b'~' => self.ascii(bytes),
-            0x80.. => self.characters(bytes),
+            b' '..=b'~' | 0x80.. => self.text(bytes),
             b'\r' => {
                 self.col = Some(0);
                 Some(1)
@@ -114,34 +121,42 @@ impl Run {
         self.col.map(|col| usize::from(self.cols - col))
     }
 
-    fn ascii(&mut self, bytes: &[u8]) -> Option<usize> {
-        let length = bytes.iter().position(|byte| !(b' '..=b'~').contains(byte)).unwrap_or(bytes.len());
-        let fits = self.room().is_some_and(|room| length <= room);
-        if !self.text || !fits && self.is_colored() {
+    #[inline(always)]
+    fn text(&mut self, bytes: &[u8]) -> Option<usize> {
+        if !self.text {
             return None;
         }
-        self.last_char = Some(bytes[length - 1].into());
+        let ascii = printable(bytes);
+        if bytes.get(ascii).is_some_and(|byte| *byte >= 0x80) {
+            return self.characters(bytes, ascii);
+        }
+        let fits = self.room().is_some_and(|room| ascii <= room);
         if fits {
-            self.col = self.col.map(|col| col + length as u16);
+            self.col = self.col.map(|col| col + ascii as u16);
+        } else if self.is_colored() {
+            return None;
         } else {
             (self.row, self.col) = (None, None);
         }
-        Some(length)
+        Some(ascii)
     }
 
-    fn characters(&mut self, bytes: &[u8]) -> Option<usize> {
-        let length = bytes.iter().position(|byte| *byte < 0x80).unwrap_or(bytes.len());
+    /// Text of which the first characters are ASCII.
+    fn characters(&mut self, bytes: &[u8], ascii: usize) -> Option<usize> {
+        let behind = bytes[ascii..].iter().position(|byte| *byte < b' ' || *byte == 0x7f);
+        let length = behind.map_or(bytes.len(), |behind| ascii + behind);
         // No character takes more columns than bytes.
         let fits = self.room().is_some_and(|room| length <= room);
-        if !self.text || !fits && self.is_colored() {
+        if !fits && self.is_colored() {
             return None;
         }
-        let odd = |c| matches!(c, ..'\u{a0}' | EMOJI_PRESENTATION | char::REPLACEMENT_CHARACTER | REPLACEMENT_STAND_IN);
-        let text = str::from_utf8(&bytes[..length]).ok()?;
-        if text.contains(odd) {
+        let text = str::from_utf8(&bytes[ascii..length]).ok()?;
+        // In UTF-8, what is odd begins with one of these.
+        let may_be_odd = |byte: &u8| matches!(byte, 0xc2 | 0xef | 0xf4);
+        let odd = |c| matches!(c, '\u{80}'..'\u{a0}' | EMOJI_PRESENTATION | char::REPLACEMENT_CHARACTER | REPLACEMENT_STAND_IN);
+        if text.as_bytes().iter().any(may_be_odd) && text.contains(odd) {
             return None;
         }
-        self.last_char = last_char(text).or(self.last_char);
         self.row = self.row.filter(|_| fits);
         self.col = None;
         Some(length)
@@ -156,23 +171,43 @@ impl Run {
         Some(1)
     }
 
+    #[inline(always)]
     fn sequence(&mut self, bytes: &[u8]) -> Option<usize> {
-        let length = bytes.iter().take(SEQUENCE_BYTES_MAX).position(|byte| !matches!(byte, b'0'..=b'9' | b';'))?;
-        let params = &bytes[..length];
-        match bytes[length] {
-            b'm' if matches!(params, b"" | b"0") => self.pen = Pen::default(),
-            b'm' => self.pen = self.pen.after_plain(Params::read(params)?.flat()?)?,
-            last => self.editing(last, &Params::read(params)?)?,
+        if bytes.first() == Some(&b'?') {
+            return self.mode(&bytes[1..]).map(|length| length + 1);
         }
-        Some(length + 1)
+        let numbers = Numbers::read(bytes)?;
+        let params = &numbers.values[..numbers.count];
+        match bytes[numbers.length] {
+            b'm' if matches!(params, [] | [0]) => self.pen = Pen::default(),
+            b'm' => self.pen = self.pen.after_plain(params)?,
+            last => self.editing(last, numbers.values[0], numbers.values[1])?,
+        }
+        Some(numbers.length + 1)
     }
 
-    fn editing(&mut self, last: u8, params: &Params) -> Option<()> {
-        let count = params.count(0);
+    /// One private mode that has nothing to do with drawing.
+    fn mode(&mut self, bytes: &[u8]) -> Option<usize> {
+        let numbers = Numbers::read(bytes).filter(|numbers| numbers.count == 1)?;
+        let on = match bytes[numbers.length] {
+            b'h' => true,
+            b'l' => false,
+            _ => return None,
+        };
+        let mode = numbers.values[0];
+        if !ASIDE.contains(&mode) {
+            return None;
+        }
+        self.modes.set(mode, on);
+        Some(numbers.length + 1)
+    }
+
+    fn editing(&mut self, last: u8, first: u16, second: u16) -> Option<()> {
+        let count = first.max(1);
         match last {
             b'H' | b'f' if self.addresses => {
                 self.row = Some((count - 1).min(self.rows - 1));
-                self.col = Some((params.count(1) - 1).min(self.cols - 1));
+                self.col = Some((second.max(1) - 1).min(self.cols - 1));
             }
             b'G' => self.col = Some((count - 1).min(self.cols - 1)),
             b'C' => self.col = self.col.map(|col| col.saturating_add(count).min(self.cols - 1)),
@@ -189,11 +224,68 @@ impl Run {
                 self.inner_col()?;
                 self.row = self.row.map(|row| row.saturating_add(count).min(self.rows - 1));
             }
-            b'J' | b'K' if params.get(0) <= 2 && self.pen.is_eraser() => _ = self.inner_col()?,
+            b'J' | b'K' if first <= 2 && self.pen.is_eraser() => _ = self.inner_col()?,
             b'X' if self.pen.is_eraser() => _ = self.inner_col()?,
             b'P' | b'L' | b'M' | b'S' if !self.is_colored() => _ = self.inner_col()?,
             _ => return None,
         }
+        Some(())
+    }
+}
+
+/// How much printable ASCII stands in front: sixteen bytes at a time, which are looked at in one go.
+fn printable(bytes: &[u8]) -> usize {
+    let is_printable = |byte: &u8| (b' '..=b'~').contains(byte);
+    let all = |chunk: &&[u8]| chunk.iter().fold(true, |all, byte| all & is_printable(byte));
+    let whole = 16 * bytes.chunks_exact(16).take_while(all).count();
+    whole + bytes[whole..].iter().position(|byte| !is_printable(byte)).unwrap_or(bytes.len() - whole)
+}
+
+/// Private modes that vt100 knows, or does not, without drawing otherwise for it.
+const ASIDE: [u16; 9] = [1, 12, 25, 1000, 1002, 1003, 1006, 2004, 2026];
+
+/// Most numbers of a sequence that is looked at here.
+const NUMBERS_MAX: usize = 16;
+
+/// The numbers at the front of a sequence, and how many bytes they take.
+struct Numbers {
+    values: [u16; NUMBERS_MAX],
+    count: usize,
+    length: usize,
+}
+
+impl Numbers {
+    /// `None` if they do not end, are too many, or too large for a terminal to tell from each other.
+    #[inline(always)]
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut numbers = Self { values: [0; NUMBERS_MAX], count: 0, length: 0 };
+        let mut value = 0u32;
+        for (length, &byte) in bytes.iter().enumerate().take(SEQUENCE_BYTES_MAX) {
+            match byte {
+                b'0'..=b'9' => value = value * 10 + u32::from(byte - b'0'),
+                b';' => {
+                    numbers.push(value)?;
+                    value = 0;
+                }
+                _ => {
+                    if length > 0 {
+                        numbers.push(value)?;
+                    }
+                    numbers.length = length;
+                    return Some(numbers);
+                }
+            }
+            if value > u32::from(u16::MAX) {
+                return None;
+            }
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn push(&mut self, value: u32) -> Option<()> {
+        *self.values.get_mut(self.count)? = value as u16;
+        self.count += 1;
         Some(())
     }
 }

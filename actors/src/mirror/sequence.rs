@@ -44,11 +44,6 @@ impl Params {
         self.len
     }
 
-    /// All values, if no colon parts any.
-    pub(super) fn flat(&self) -> Option<&[u16]> {
-        (self.sub == 0).then_some(&self.values[..self.len])
-    }
-
     /// One value; 0 if absent.
     pub(super) fn get(&self, at: usize) -> u16 {
         self.values[..self.len].get(at).copied().unwrap_or(0)
@@ -112,7 +107,6 @@ mod tests {
         let csi = Csi::read(b"38:2::1:2:3;99999999999999999999;m").unwrap();
         let groups: Vec<&[u16]> = csi.params.groups().collect();
         assert_eq!(groups, [&[38, 2, 0, 1, 2, 3][..], &[u16::MAX], &[0]]);
-        assert!(csi.params.flat().is_none());
     }
 
     #[test]

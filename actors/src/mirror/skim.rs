@@ -42,8 +42,11 @@ struct Line {
 
 /// What of `bytes` need not be drawn on a screen of that size, if it is much.
 pub(super) fn cut(bytes: &[u8], cols: usize, screen_rows: usize) -> Option<Cut> {
-    let lines = plain_lines(bytes, cols);
     let kept = 2 * screen_rows;
+    if memchr::memchr_iter(b'\n', bytes).count() < kept + LINES_MIN {
+        return None;
+    }
+    let lines = plain_lines(bytes, cols);
     if lines.len() < kept + LINES_MIN {
         return None;
     }
