@@ -224,14 +224,19 @@ impl<C: Callbacks> Drawing<'_, C> {
 
     fn erase_display(&mut self, which: u16) {
         if let which @ 0..=2 = which {
-            self.settle();
+            // As in xterm, what is erased behind the cursor leaves a wrap to come.
+            if which != 1 {
+                self.settle();
+            }
             self.erase(&format!("\x1b[{which}J"));
         }
     }
 
     fn erase_line(&mut self, which: u16) {
         if let which @ 0..=2 = which {
-            self.settle();
+            if which == 0 {
+                self.settle();
+            }
             self.erase(&format!("\x1b[{which}K"));
         }
     }
