@@ -15,6 +15,7 @@ use proptest::{
 
 use crate::{
     grammar::{self, Act, MISSING, Op},
+    picture::Picture,
     recordings,
     reference::Reference,
 };
@@ -23,7 +24,6 @@ use crate::{
 const NOT_CARRIED: &[(&str, &str)] = &[
     ("focus reports", "the repaint does not set them"),
     ("origin", "the repaint carries no origin mode"),
-    ("newline mode", "the repaint carries no LNM"),
     ("save and restore", "the repaint carries no saved cursor"),
 ];
 
@@ -73,6 +73,10 @@ fn compare(size: Size, head: &[u8], tail: &[u8]) -> Result<(), String> {
     direct.feed(head);
     mirror.feed(head).map_err(|panicked| panicked.to_string())?;
     repainted.feed(&mirror.repaint());
+    let drawn = Picture::of(&mirror).differences(&direct.picture());
+    if !drawn.is_empty() {
+        return Err(format!("in the mirror: {}", drawn.join("\n  ")));
+    }
     let at_once = repainted.picture().differences(&direct.picture());
     if !at_once.is_empty() {
         return Err(format!("at once: {}", at_once.join("\n  ")));
