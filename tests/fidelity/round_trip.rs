@@ -29,6 +29,11 @@ const NOT_CARRIED: &[(&str, &str)] = &[
 
 /// Recordings whose repaint is not the whole of them, and why.
 const RECORDINGS_NOT_CARRIED: &[(&str, &str)] = &[
+    ("alt_reset", "vt100 erases with the whole pen"),
+    ("clear_underline", "vt100 erases with the whole pen"),
+    ("erase_chars_reset", "vt100 erases with the whole pen"),
+    ("insert_blank_reset", "vt100 erases with the whole pen"),
+    ("scroll_up_reset", "vt100 erases with the whole pen"),
     ("colored_underline", "vt100 does not read 4:n"),
     ("decaln_reset", "DECALN is missing"),
     ("deccolm_reset", "DECCOLM is missing"),
@@ -56,7 +61,7 @@ const RECORDINGS_NOT_CARRIED: &[(&str, &str)] = &[
 const CARRIES_HALVES: bool = false;
 
 /// Streams until which a feature that is not carried must have made a difference.
-const SEARCHED: u32 = 20_000;
+const SEARCHED: u32 = 3000;
 
 const OPS_MAX: usize = 40;
 
