@@ -51,7 +51,20 @@ fn repeated(piece: &[u8], bytes: usize) -> Vec<u8> {
 
 /// Text of many scripts, some of it wide, some of it combined, in lines of some length.
 fn unicode() -> String {
-    let words = ["naïve", "café", "Übergröße", "漢字かな", "данные", "ελληνικά", "e\u{301}te\u{301}", "→", "🦀", "한국어", "plain", "words"];
+    let words = [
+        "naïve",
+        "café",
+        "Übergröße",
+        "漢字かな",
+        "данные",
+        "ελληνικά",
+        "e\u{301}te\u{301}",
+        "→",
+        "🦀",
+        "한국어",
+        "plain",
+        "words",
+    ];
     let word = |n: usize| words[n * 7 % words.len()];
     (0..1000).map(|line| (0..4 + line % 6).map(|n| word(line + n)).collect::<Vec<_>>().join(" ") + "\r\n").collect()
 }

@@ -13,7 +13,7 @@ use kaval_actors::{Size, mirror::Mirror};
 
 use crate::{picture::Picture, reference::Reference};
 
-/// Those that the mirror does not draw as expected, and why. Each must still differ.
+/// Those whose attributes the mirror does not draw as expected, and why; each must still differ. Text and cursor are as expected in all.
 const DIFFERENT: &[(&str, &str)] = &[("htop", "vt100 fills what DCH leaves without the background")];
 
 /// Most bytes of a recording: small enough to live in the repository.
@@ -60,6 +60,7 @@ fn wrong(dir: &Path) -> Vec<String> {
         assert_eq!(fs::read_to_string(&path).unwrap(), shown(&drawn), "{path:?} is not what alacritty shows");
         let mut mirror = Mirror::new(size);
         mirror.feed(&bytes[..offset]).unwrap();
+        assert_eq!(shown(&Picture::of(&mirror)), shown(&drawn), "{path:?}");
         wrong.extend(Picture::of(&mirror).differences(&drawn).first().map(|first| format!("at {offset}: {first}")));
     }
     wrong

@@ -71,10 +71,29 @@ fn cases() -> Vec<(&'static str, Pieces)> {
         ("megabyte titles", Box::new(iter::repeat_n(format!("\x1b]2;{}\x07", "t".repeat(1 << 20)).into_bytes(), 20))),
         ("many titles", endless(b"", b"\x1b]2;a title\x07\x1b]0;b\x1b\\\x1b]1;c\x07", 5)),
         ("a title stack", endless(b"", b"\x1b[22;0t", 2)),
-        ("huge parameters", once("ABCDEFGHIJKLMPSTXZ@`abdefghlmnrstu".chars().map(|last| format!("\x1b[18446744073709551616;99999999999999999999{last}")).collect::<String>())),
-        ("thousands of parameters", once("ABCDHJKLMPSTXmrhl".chars().map(|last| parameters(5000, &last.to_string())).collect::<String>())),
+        (
+            "huge parameters",
+            once(
+                "ABCDEFGHIJKLMPSTXZ@`abdefghlmnrstu"
+                    .chars()
+                    .map(|last| format!("\x1b[18446744073709551616;99999999999999999999{last}"))
+                    .collect::<String>(),
+            ),
+        ),
+        (
+            "thousands of parameters",
+            once("ABCDHJKLMPSTXmrhl".chars().map(|last| parameters(5000, &last.to_string())).collect::<String>()),
+        ),
         ("thousands of subparameters", once(format!("\x1b[{}m", vec!["4"; 5000].join(":")))),
-        ("unknown modes", once((0..70_000).map(|mode| format!("\x1b[?{mode}h\x1b[{mode}l")).filter(|text| !text.contains("?2026h")).collect::<String>())),
+        (
+            "unknown modes",
+            once(
+                (0..70_000)
+                    .map(|mode| format!("\x1b[?{mode}h\x1b[{mode}l"))
+                    .filter(|text| !text.contains("?2026h"))
+                    .collect::<String>(),
+            ),
+        ),
     ]
 }
 
@@ -149,8 +168,13 @@ fn a_few_bytes_are_no_endless_work() {
 fn medley() -> Vec<u8> {
     let mut bytes = Vec::new();
     for n in 0..40 {
-        bytes.extend_from_slice(format!("\x1b[{};{}H漢e\u{301}🦀 text {n}\t\x1b[{n}@\x1b[{n}P\x1b[{n}L\x1b[{n}M\r\n", n * 37, n * 31).as_bytes());
-        bytes.extend_from_slice(format!("\x1b[{};{}r\x1b[?6h\x1b[5;5H\x1bM\x1b[?1049{}\x1b[{}X", n, n + 5, if n % 2 == 0 { 'h' } else { 'l' }, n).as_bytes());
+        bytes.extend_from_slice(
+            format!("\x1b[{};{}H漢e\u{301}🦀 text {n}\t\x1b[{n}@\x1b[{n}P\x1b[{n}L\x1b[{n}M\r\n", n * 37, n * 31).as_bytes(),
+        );
+        bytes.extend_from_slice(
+            format!("\x1b[{};{}r\x1b[?6h\x1b[5;5H\x1bM\x1b[?1049{}\x1b[{}X", n, n + 5, if n % 2 == 0 { 'h' } else { 'l' }, n)
+                .as_bytes(),
+        );
     }
     bytes
 }

@@ -76,6 +76,7 @@ fn glyph(cell: &Cell) -> Glyph {
         italic: cell.flags.contains(Flags::ITALIC),
         underline: cell.flags.intersects(Flags::ALL_UNDERLINES),
         inverse: cell.flags.contains(Flags::INVERSE),
+        second: cell.flags.contains(Flags::WIDE_CHAR_SPACER),
     }
 }
 
