@@ -65,13 +65,13 @@ fn grids(state: &State, screen: &Screen) -> String {
     if let Some((top, bottom)) = state.margins {
         out.push_str(&format!("\x1b[{};{}r", top + 1, bottom + 1));
     }
-    paint::cursor(screen, 0, state.pen, &mut out);
+    paint::cursor(screen, state.pen, &mut out);
     out
 }
 
 fn grid(screen: &Screen, out: &mut String) {
     paint::cells(screen, out);
-    paint::cursor(screen, 0, Default::default(), out);
+    paint::cursor(screen, Default::default(), out);
 }
 
 /// A checkpoint's parts.

@@ -109,7 +109,7 @@ impl<C: Callbacks> Drawing<'_, C> {
         let (row, col) = (place.row.min(self.rows() - 1), place.col.min(self.cols() - 1));
         self.goto(row, col);
         if place.wraps {
-            let parked = park(self.vt.screen(), row, row, self.state.pen);
+            let parked = park(self.vt.screen(), row, self.state.pen);
             self.put(parked);
         }
     }
@@ -330,19 +330,26 @@ pub(super) fn place(screen: &vt100::Screen) -> Place {
     Place { row, col: col.min(last), wraps: col > last }
 }
 
-/// What puts the cursor behind the last column of a row, as `addressed` from the first addressed row: the last character drawn again.
-pub(super) fn park(screen: &vt100::Screen, row: u16, addressed: u16, pen: Pen) -> String {
-    let last = screen.size().1.get() - 1;
-    let cell = |col| screen.cell(row, col);
-    let is_second = cell(last).is_some_and(vt100::Cell::is_wide_continuation) && last > 0;
-    let col = if is_second { last - 1 } else { last };
-    let goto = format!("\x1b[{};{}H", addressed + 1, col + 1);
-    match cell(col) {
-        Some(cell) if cell.has_contents() => format!("{goto}{}{}{}", Pen::of(cell).sgr(), cell.contents(), pen.sgr()),
+/// What puts vt100's cursor behind the last column of a row.
+pub(super) fn park(screen: &vt100::Screen, row: u16, pen: Pen) -> String {
+    let last = screen.size().1.get();
+    match screen.cell(row, last - 1) {
+        Some(cell) if cell.has_contents() || cell.is_wide_continuation() => park_client(screen, row, row, pen),
         // Nothing stands there: what is drawn is erased again, from a place that is come back from.
         cell => {
+            let goto = format!("\x1b[{};{last}H", row + 1);
             let blank = cell.map(Pen::of).unwrap_or_default().sgr();
             format!("{goto}{blank} \x1b7{goto}\x1b[X\x1b8{}", pen.sgr())
         }
     }
+}
+
+/// The same for a client's terminal, as `addressed` from the first row that can be: the last character is drawn again, or a space.
+pub(super) fn park_client(screen: &vt100::Screen, row: u16, addressed: u16, pen: Pen) -> String {
+    let last = screen.size().1.get() - 1;
+    let is_second = last > 0 && screen.cell(row, last).is_some_and(vt100::Cell::is_wide_continuation);
+    let col = if is_second { last - 1 } else { last };
+    let (cell_pen, contents) = screen.cell(row, col).map_or((pen, ""), |cell| (Pen::of(cell), cell.contents()));
+    let contents = if contents.is_empty() { " " } else { contents };
+    format!("\x1b[{};{}H{}{contents}{}", addressed + 1, col + 1, cell_pen.sgr(), pen.sgr())
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use vt100::{Cell, Screen};
 
-use super::{drawing, pen::Pen};
+use super::{drawing, pen::Pen, state::Place};
 
 /// Draws every cell of the grid that shows, on a blank one; the pen and the cursor are left anywhere.
 pub(super) fn cells(screen: &Screen, out: &mut String) {
@@ -19,12 +19,21 @@ pub(super) fn cells(screen: &Screen, out: &mut String) {
     painter.take_up(Pen::default());
 }
 
-/// Puts the cursor where it is, and takes up a pen.
-pub(super) fn cursor(screen: &Screen, first: u16, pen: Pen, out: &mut String) {
+/// Puts vt100's cursor where it is, and takes up a pen.
+pub(super) fn cursor(screen: &Screen, pen: Pen, out: &mut String) {
     let place = drawing::place(screen);
+    if place.wraps {
+        out.push_str(&drawing::park(screen, place.row, pen));
+    } else {
+        let _ = write!(out, "\x1b[{};{}H{}", place.row + 1, place.col + 1, pen.sgr());
+    }
+}
+
+/// Puts a client's cursor anywhere, where rows are addressed from the `first`, and takes up a pen.
+pub(super) fn client_cursor(screen: &Screen, place: Place, first: u16, pen: Pen, out: &mut String) {
     let row = place.row.saturating_sub(first);
     if place.wraps {
-        out.push_str(&drawing::park(screen, place.row, row, pen));
+        out.push_str(&drawing::park_client(screen, place.row, row, pen));
     } else {
         let _ = write!(out, "\x1b[{};{}H{}", row + 1, place.col + 1, pen.sgr());
     }
@@ -85,7 +94,7 @@ impl Painter<'_> {
 
     /// Lets the row wrap onto the next: its last character is drawn again, and the next row's first.
     fn wrap(&mut self, row: u16) {
-        self.out.push_str(&drawing::park(self.screen, row, row, Pen::default()));
+        self.out.push_str(&drawing::park(self.screen, row, Pen::default()));
         self.pen = Pen::default();
         let Some(first) = self.cell(row + 1, 0) else { return };
         let pen = Pen::of(first);

@@ -12,11 +12,11 @@ use vt100::Screen;
 
 use super::{
     checkpoint::copy,
-    drawing::REPLACEMENT_STAND_IN,
+    drawing::{self, REPLACEMENT_STAND_IN},
     modes::{KEYPAD, ORIGIN, SYNCHRONIZED, WRAP},
     paint,
     replies::color,
-    state::{Saved, State},
+    state::{Place, Saved, State},
 };
 
 /// Puts a terminal in whatever state into the one that a repaint starts from: no half sequence, no update held back, the main screen, no
@@ -80,11 +80,8 @@ fn saved(cursor: Saved, state: &State, screen: &Screen, out: &mut String) {
         margins(state, out);
         out.push_str("\x1b[?6h");
     }
-    if cursor.place.wraps {
-        out.push_str(&super::drawing::park(screen, row, row.saturating_sub(first), cursor.pen));
-    } else {
-        let _ = write!(out, "\x1b[{};{}H{}", row.saturating_sub(first) + 1, cursor.place.col + 1, cursor.pen.sgr());
-    }
+    let place = Place { row, ..cursor.place };
+    paint::client_cursor(screen, place, first, cursor.pen, out);
     charsets(&cursor.charsets, out);
 }
 
@@ -128,7 +125,7 @@ fn final_reading(state: &State, screen: &Screen, out: &mut String) {
         out.push_str("\x1b[?6h");
     }
     let first = if origin { state.margins.map_or(0, |(top, _)| top) } else { 0 };
-    paint::cursor(screen, first, state.pen, out);
+    paint::client_cursor(screen, drawing::place(screen), first, state.pen, out);
     charsets(&state.charsets, out);
     out.push_str(match state.charsets.single {
         None => "",
