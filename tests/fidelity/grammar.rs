@@ -37,29 +37,8 @@ use proptest::{prelude::*, sample::select, strategy::Union};
 
 /// What the mirror cannot do yet, so that no stream has it. Each must still make a difference: see `fuzz`.
 pub(crate) const MISSING: &[(&str, &str)] = &[
-    ("backspace", "after the last column vt100 counts from one column further right"),
-    ("tab stops", "HTS and TBC"),
-    ("tab motion", "CHT"),
-    ("back tab", "CBT"),
-    ("index", "IND and NEL"),
-    ("up and down", "vt100 keeps a pending wrap"),
-    ("left and right", "after the last column vt100 counts from one column further right"),
-    ("column and row", "VPA keeps a pending wrap in vt100"),
-    ("relative", "HPR and VPR"),
-    ("margins", "DECSTBM homes to the region's top in vt100"),
-    ("alternate screen", "vt100 gives it a cursor of its own"),
-    ("wrap mode", "DECAWM"),
-    ("insert mode", "IRM"),
-    ("save and restore by CSI", "SCOSC and SCORC"),
+    ("back tab", "with the cursor on a stop, or a wrap to come, alacritty and the mirror differ: not looked into"),
     ("dim", "vt100 has either bold or dim"),
-    ("backgrounds", "vt100 scrolls lines in without the background"),
-    ("underline and inverse", "vt100 erases with the whole pen"),
-    ("attributes with colons", "4:n, 38:2:R:G:B, 58"),
-    ("character sets", "SCS, SO, SI"),
-    ("alignment", "DECALN"),
-    ("invalid", "U+FFFD takes no cell in vt100"),
-    ("replacement character", "U+FFFD takes no cell in vt100"),
-    ("rows", "vt100 moves the cursor and keeps margins otherwise than xterm"),
 ];
 
 const ORIGIN: &str = "xterm saves origin mode with the cursor; alacritty does not";
