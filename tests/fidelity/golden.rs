@@ -1,6 +1,6 @@
 //! Real programs: `tests/golden/NAME/` holds what one wrote (`recording`) on a screen of a `size`, and what the screen showed after so many
 //! bytes (`expected-OFFSET.txt`: the cursor's row and column, then the rows, column by column: a wide character is itself and a blank).
-//! alacritty drew those, and a person looked at them.
+//! alacritty drew those; a third of them were looked at.
 //!
 //! To add one: put `recording`, `size` and empty `expected-OFFSET.txt` files there, and run this test with `KAVAL_DRAW_GOLDEN` set.
 
