@@ -17,7 +17,6 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("deccolm_reset", "alacritty clears for DECCOLM; xterm obeys it only after mode 40, which is not set here"),
     ("saved_cursor_alt", "alacritty has a cursor for each screen; xterm enters the alternate one with the cursor as it stands"),
     ("selective_erasure", "alacritty ignores DECSED and DECSEL; xterm spares only what DECSCA protects"),
-    ("erase_in_line", "where a wrap is to come xterm's EL 0 erases the last column; alacritty leaves it"),
 ];
 
 /// How many there are in the package.

@@ -32,7 +32,6 @@ const RECORDINGS_NOT_CARRIED: &[(&str, &str)] = &[
     ("vttest_origin_mode_1", "CUU stops at the margin in xterm, and not in alacritty"),
     ("vttest_origin_mode_2", "CUU stops at the margin in xterm, and not in alacritty"),
     ("vttest_scroll", "CUU stops at the margin in xterm, and not in alacritty"),
-    ("erase_in_line", "where a wrap is to come xterm's EL 0 erases the last column; alacritty leaves it"),
 ];
 
 /// Whether the repaint carries a sequence or a character of which half has come.

@@ -1,5 +1,5 @@
 //! The commands of a history, found in its output by the marks that shells put there (`OSC 133`, `OSC 633`; see
-//! [`Marks`](crate::mirror::Marks)).
+//! [`Marks`]).
 //!
 //! **Invariants.** What is found does not depend on how the output was cut. Memory is one sequence and one command.
 

@@ -234,10 +234,10 @@ impl<C: Callbacks> Drawing<'_, C> {
 
     fn erase_line(&mut self, which: u16) {
         if let which @ 0..=2 = which {
-            if which == 0 {
-                self.settle();
+            // Behind a row's end there is nothing to erase, and the wrap is still to come: as VTE, tmux and alacritty have it.
+            if which != 0 || !self.place().wraps {
+                self.erase(&format!("\x1b[{which}K"));
             }
-            self.erase(&format!("\x1b[{which}K"));
         }
     }
 

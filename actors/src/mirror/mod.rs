@@ -19,6 +19,7 @@
 //!   A combining character in the first column, with nothing to combine with, is left out too, and all after 18 bytes in a cell.
 //! - Protected cells: `DECSED` and `DECSEL` erase them too.
 //! - Characters with two columns that lose one leave a blank in the other one, in the pen of what took it.
+//! - `EL 0` with a wrap to come erases nothing, as in VTE, tmux and alacritty (`top` counts on it); xterm erases the last column.
 //! - A screen that gets more rows gets them at its foot, blank: those above are in the log. A wrap to come in one that gets wider does
 //!   not come.
 //! - `DECCOLM`, where allowed, clears and does not resize: a terminal's size is its user's.
@@ -151,11 +152,6 @@ impl Mirror {
     /// screens, cursors, modes, margins, tab stops, character sets, colours and title.
     pub fn repaint(&self) -> Vec<u8> {
         repaint::repaint(self.canvas.state(), self.canvas.screen())
-    }
-
-    /// Bytes that leave a client's terminal clean when it has shown a screen: main screen, no modes, no margins, plain text, cursor shown.
-    pub const fn farewell() -> &'static [u8] {
-        repaint::FAREWELL
     }
 
     /// What [`Mirror::restore`] makes the same screen of.

@@ -26,14 +26,6 @@ const CLEAN_SLATE: &str = "\x18\x1b\\\x1b[?2026l\x1b[?1049l\x1b[?6l\x1b[r\x1b[?7
     \x1b[?5l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l\x1b[?2004l\x1b[?1004l\x1b[?25h\x1b[0 q\
     \x1b[999;999H\x1b[1J\x1b[H\x1b7";
 
-/// Leaves a client's terminal as a shell expects it: the main screen with the cursor where it was there, and nothing set. Colours stay:
-/// the user may have set them. The first save is for a terminal on its main screen, where 1049 only brings a saved cursor back; a soft
-/// reset takes origin mode off without moving the cursor.
-pub(super) const FAREWELL: &[u8] =
-    b"\x18\x1b\\\x1b[?2026l\x1b7\x1b[?1049l\x1b7\x1b[?6l\x1b[r\x1b8\x1b[!p\x1b[?7h\x1b[?45l\x1b[4l\x1b[20l\
-    \x1b(B\x1b)B\x1b*B\x1b+B\x0f\x1b[m\x1b[?1l\x1b>\x1b[?5l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\
-    \x1b[?1015l\x1b[?1016l\x1b[?2004l\x1b[?1004l\x1b[?25h\x1b[0 q";
-
 /// Modes that say how what is drawn is read: they come last.
 const READING: [u16; 2] = [ORIGIN, WRAP];
 

@@ -233,22 +233,6 @@ proptest! {
         let told = |mirror: &mut Mirror| mirror.take_notices().into_iter().map(|notice| notice.what).collect::<Vec<_>>();
         prop_assert_eq!(told(&mut mirror), told(&mut client));
     }
-
-    #[test]
-    fn a_farewell_leaves_any_terminal_clean(left in outputs(30)) {
-        let mut client = drawn(size(12, 6), &[&left, Mirror::farewell(), b"\x1b[2J\x1b[H\x1b[?6hql\x1b[99;1H\n\nx"]);
-        let view = client.view();
-        prop_assert_eq!(&view.lines[0][..], "");
-        prop_assert_eq!((&view.lines[5][..], view.alternate, view.cursor.visible), ("x", false, true));
-        let is_plain = |cell: &Cell| *cell == Cell { t: cell.t.clone(), ..Cell::default() };
-        prop_assert!(view.cells.iter().flatten().all(is_plain));
-        client.feed(b"\x1b[?2004$p\x1b[?1000$p\x1b[?1006$p\x1b[?1$p").unwrap();
-        let told: Vec<u8> = client.take_notices().into_iter().rev().take(4).flat_map(|notice| match notice.what {
-            What::Query(reply) => reply,
-            What::Bell | What::Told(_) => Vec::new(),
-        }).collect();
-        prop_assert_eq!(String::from_utf8(told).unwrap(), "\x1b[?1;2$y\x1b[?1006;2$y\x1b[?1000;2$y\x1b[?2004;2$y");
-    }
 }
 
 /// What a repaint restores: a view, but blanks and spaces are one, and the styles of blanks that do not show them are none.
