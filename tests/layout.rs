@@ -28,7 +28,7 @@ const ACTORS_MAY_USE: &[(&str, &[&str])] = &[
     ("log", &["mirror"]),
     ("mirror", &[]),
     ("pty", &[]),
-    ("registry", &["log", "pty"]),
+    ("registry", &["log", "mirror", "pty"]),
     ("supervisor", &["log", "pty", "registry", "terminal"]),
     ("terminal", &["log", "mirror", "pty", "registry"]),
 ];

@@ -10,10 +10,11 @@ use kaval_actors::{Size, mirror::Mirror};
 use proptest::{
     prelude::*,
     sample::Index,
-    test_runner::{Config, TestError, TestRunner},
+    test_runner::{Config, TestError},
 };
 
 use crate::{
+    fuzz::runner,
     grammar::{self, Act, MISSING, Op},
     picture::Picture,
     recordings,
@@ -99,7 +100,7 @@ fn search(left_out: &[&str], cases: u32, shrink_iters_max: u32) -> Option<String
     let config = Config { cases, failure_persistence: None, max_shrink_iters: shrink_iters_max, ..Config::default() };
     let left_out: Vec<&str> = left_out.iter().copied().chain(grammar::names(MISSING)).chain(["rows"]).collect();
     let strategy = (grammar::sizes(), grammar::streams(&left_out, OPS_MAX), any::<Index>());
-    let found = TestRunner::new(config).run(&strategy, |(size, ops, at)| {
+    let found = runner(config).run(&strategy, |(size, ops, at)| {
         let (head, tail) = cut(&ops, &at);
         compare(size, &head, &tail).map_err(TestCaseError::fail)
     });

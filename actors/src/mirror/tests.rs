@@ -328,7 +328,7 @@ const CASES: &[Drawn] = &[
     ((5, 3), "abcde\x08X", "abcXe\n", (0, 4)),
     ((5, 3), "abcde\nX", "abcde\n    X\n", (1, 4)),
     ((5, 3), "abcde\x1b[DX", "abcXe\n", (0, 4)),
-    ((5, 3), "abcde\x1b[K", "abcd\n", (0, 4)),
+    ((5, 3), "abcde\x1b[KX", "abcde\nX\n", (1, 1)),
     ((5, 3), "abcde\x1b[X", "abcd\n", (0, 4)),
     ((5, 3), "abcde\x1b[P", "abcd\n", (0, 4)),
     ((5, 3), "abcde\x1b7\x1b[H\x1b8X", "abcde\nX\n", (1, 1)),
