@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use procfs::process::Process;
 
+/// Longest directory that is shown: what a listing takes is reckoned before this is known.
+const CWD_BYTES_MAX: usize = 512;
+
 /// The leader of a terminal's foreground process group.
 pub(super) struct Foreground {
     /// Its process id.
@@ -20,6 +23,7 @@ impl Foreground {
         let group = Process::new(i32::try_from(child).ok()?).ok()?.stat().ok()?.tpgid;
         let leader = Process::new(Some(group).filter(|group| *group > 0)?).ok()?;
         let program = leader.stat().ok()?.comm;
-        Some(Self { pid: group as u32, program, cwd: leader.cwd().ok() })
+        let cwd = leader.cwd().ok().filter(|cwd| cwd.as_os_str().len() <= CWD_BYTES_MAX);
+        Some(Self { pid: group as u32, program, cwd })
     }
 }

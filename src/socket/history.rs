@@ -44,6 +44,8 @@ const PAGE_BYTES: usize = DATA_BYTES_MAX / 2;
 /// How long a turn of rendering takes, and about how many bytes of lines it gives.
 const TURN_MAX: Duration = Duration::from_millis(50);
 const TURN_BYTES: usize = DATA_BYTES_MAX / 2;
+/// Most commands of a tail: they wait together.
+const TAIL_COMMANDS_MAX: u64 = 10_000;
 /// How far back the search for the last lines begins: one interval of checkpoints.
 const TAIL_BYTES_FIRST: u64 = 256 << 10;
 
@@ -164,22 +166,38 @@ impl Reading<'_> {
     /// Commands that end in the range, and the one that runs.
     async fn send_commands(&self, tail: Option<u64>) -> Result<(), Stop> {
         let (mut commands, mut last) = (Commands::default(), VecDeque::new());
+        let tail = tail.map(|max| max.min(TAIL_COMMANDS_MAX) as usize);
         let mut next = Some(self.floor);
         while let Some(at) = next.filter(|at| *at < self.to) {
             let page = self.page(PageStart::Offset(at), self.to).await?;
-            let ended = page.pieces.iter().flat_map(|piece| commands.take(piece));
-            last.extend(ended.filter(|command| command.end > Some(self.from)));
+            if self.session.is_gone() {
+                return Err(Stop::Unheard);
+            }
+            let ended;
+            (commands, ended) = self.scan(commands, page.pieces).await?;
+            last.extend(ended.into_iter().filter(|command| command.end > Some(self.from)));
             match tail {
-                Some(max) => drop(last.drain(..last.len().saturating_sub(max as usize))),
+                Some(max) => drop(last.drain(..last.len().saturating_sub(max))),
                 None => self.send_text(objects(last.drain(..)), page.next.unwrap_or(self.to)).await?,
             }
             next = page.next;
         }
         last.extend(commands.finish().filter(|_| self.is_newest));
         if let Some(max) = tail {
-            last.drain(..last.len().saturating_sub(max as usize));
+            last.drain(..last.len().saturating_sub(max));
         }
         self.send_text(objects(last.into_iter()), self.to).await
+    }
+
+    /// Finds the commands in a page, once there is a place for that.
+    async fn scan(&self, mut commands: Commands, pieces: Vec<Piece>) -> Answer<(Commands, Vec<Command>)> {
+        let _place = self.session.hub.renderers.acquire().await.map_err(|_| ops::ending())?;
+        let scan = move || {
+            let ended = pieces.iter().flat_map(|piece| commands.take(piece)).collect();
+            (commands, ended)
+        };
+        let failed = |_| WireError::new(Code::Internal, "commands could not be looked for: see the supervisor's log");
+        spawn_blocking(scan).await.map_err(failed)
     }
 
     /// Where the last `lines` lines of raw output begin.

@@ -97,6 +97,13 @@ impl Marks {
         self.running.then(|| self.line.as_deref().unwrap_or_default())
     }
 
+    /// Bytes of all texts in it.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let notification = self.notification.as_ref().map_or(0, |note| note.title.len() + note.body.len());
+        let texts = self.cwd.iter().chain(&self.line).map(String::len);
+        notification + texts.sum::<usize>()
+    }
+
     /// Takes in an operating system command: what is between its introducer and its terminator.
     pub(crate) fn hear(&mut self, osc: &[u8]) -> Option<Told> {
         let (number, rest) = split(osc);

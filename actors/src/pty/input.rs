@@ -122,6 +122,11 @@ impl InputQueue {
         Ok(queue)
     }
 
+    /// The last number of a sender; `None` if it has sent nothing, or too long ago.
+    pub fn last(&self, source: u64) -> Option<u64> {
+        self.sources.iter().find(|known| known.source == source).map(|known| known.seq)
+    }
+
     /// Bytes that wait.
     pub fn pending(&self) -> u64 {
         self.appended - self.delivered

@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use super::{Announce, Happening, Listing, MemoryParts, News, Page, PerTerm, Report, Standing, Tally, TermFigures};
 use crate::{Name, TermId, pty::Exit};
 
-/// What a listing takes on the wire beyond its texts: names of fields, and numbers.
-const LISTING_BYTES: usize = 320;
+/// What a listing takes on the wire beyond its texts: names of fields, numbers, and what the kernel says of the foreground, of which a
+/// directory is 512 bytes at most.
+const LISTING_BYTES: usize = 480 + 512;
 /// What each text takes on the wire beyond its bytes.
 const TEXT_BYTES: usize = 5;
 
@@ -153,7 +154,7 @@ fn changes(before: &Report, now: &Report) -> Vec<Happening> {
 
 fn weight(Listing { card, report, .. }: &Listing) -> usize {
     let argv: usize = card.argv.iter().map(|arg| arg.len() + TEXT_BYTES).sum();
-    let title = report.as_ref().map_or(0, |report| report.title.len());
+    let title = report.as_ref().map_or(0, |report| report.title.len() + report.marks.text_bytes());
     LISTING_BYTES + argv + card.name.as_str().len() + card.cwd.as_os_str().len() + title + 3 * TEXT_BYTES
 }
 

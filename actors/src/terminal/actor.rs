@@ -359,7 +359,7 @@ impl Terminal {
 
     /// Makes `client` the active one: the terminal gets its window's size.
     fn activate(&mut self, client: Option<ClientId>) {
-        self.answers.active = client.or(self.answers.active);
+        self.note_use(client);
         let size = client.and_then(|id| self.clients.get(&id)).and_then(|client| client.size);
         if let Some(size) = size
             && let Err(error) = self.resize(size)
@@ -733,12 +733,10 @@ impl Handler<Resize> for Terminal {
     fn handle(&mut self, Resize { client, size }: Resize, ctx: &mut Self::Context) -> Self::Result {
         if let Some(id) = client {
             match self.clients.get_mut(&id) {
-                Some(client) if client.mode == Mode::ReadWrite => {
-                    client.size = Some(size);
-                    self.answers.active = Some(id);
-                }
+                Some(client) if client.mode == Mode::ReadWrite => client.size = Some(size),
                 Some(_) | None => return Ok(()),
             }
+            self.note_use(client);
         }
         self.resize(size)?;
         self.publish(ctx);

@@ -21,10 +21,7 @@ use std::{
 
 use actix::{AsyncContext, Context};
 
-use super::{
-    ClientId, Terminal,
-    fanout::{Client, Mode},
-};
+use super::{ClientId, Terminal, fanout::Client};
 use crate::{
     mirror::{Told, What},
     pty::input::{ANSWERS, Appended, Numbered},
@@ -35,6 +32,8 @@ use crate::{
 const RETURN_MAX: Duration = Duration::from_millis(500);
 /// How long after a question what looks like an answer is taken for one.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// Most that is told of in one report: a program that does nothing but tell is not heard out, and takes no other's events away.
+const NEWS_MAX: usize = 100;
 /// Least time between two bells that are told.
 const BELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -54,7 +53,7 @@ pub(super) struct Answers {
     undecided: Vec<Question>,
     asked: Option<Instant>,
     /// The client used last.
-    pub(super) active: Option<ClientId>,
+    active: Option<ClientId>,
     /// Where output stood when this supervisor took over: what was told before has been told.
     pub(super) taken_over_at: u64,
     rung: Option<Instant>,
@@ -68,15 +67,23 @@ impl Terminal {
         for heard in self.screen.take_heard() {
             let is_new = heard.offset > self.answers.taken_over_at;
             match heard.what {
+                What::Query(_) if self.is_decided(heard.offset) => {}
                 What::Query(reply) => {
                     let question = Question { offset: heard.offset, reply };
-                    if is_new { self.decide(question, ctx) } else { self.wait_for_clients(question, ctx) }
+                    // Those that wait come first: numbers only grow.
+                    let is_next = is_new && self.answers.undecided.is_empty();
+                    if is_next { self.decide(question, ctx) } else { self.wait_for_clients(question, ctx) }
                 }
                 What::Bell if is_new => self.ring(heard.offset),
                 What::Told(told) if is_new => self.tell(heard.offset, told),
                 What::Bell | What::Told(_) => {}
             }
         }
+    }
+
+    /// Whether it is on record who answers the question there.
+    fn is_decided(&self, offset: u64) -> bool {
+        self.input.as_ref().and_then(|queue| queue.last(ANSWERS)).is_some_and(|last| offset <= last)
     }
 
     fn ring(&mut self, offset: u64) {
@@ -94,15 +101,22 @@ impl Terminal {
             Told::CommandFinished { .. } => took = self.answers.command_since.take().map(|since| since.elapsed()),
             Told::Cwd(_) | Told::Notification(_) | Told::Progress(_) | Told::Clipboard { .. } => {}
         }
-        self.reporter.news.push(TermNews::Told { offset, told, took });
+        if self.reporter.news.len() < NEWS_MAX {
+            self.reporter.news.push(TermNews::Told { offset, told, took });
+        }
+    }
+
+    /// Notes which client is used, if it is an interactive one.
+    pub(super) fn note_use(&mut self, client: Option<ClientId>) {
+        let is_interactive = |id: &ClientId| self.clients.get(id).is_some_and(Client::is_interactive);
+        self.answers.active = client.filter(is_interactive).or(self.answers.active);
     }
 
     /// Whose terminal answers, if any does.
     fn answerer(&self) -> Option<(ClientId, &Client)> {
-        let interactive = |client: &&Client| client.mode == Mode::ReadWrite && client.size.is_some();
-        let active = self.answers.active.and_then(|id| Some((id, self.clients.get(&id).filter(interactive)?)));
-        active.or_else(|| {
-            let clients = self.clients.iter().filter(|(_, client)| interactive(client));
+        let used_last = self.answers.active.and_then(|id| Some((id, self.clients.get(&id)?)));
+        used_last.or_else(|| {
+            let clients = self.clients.iter().filter(|(_, client)| client.is_interactive());
             clients.max_by_key(|(id, _)| **id).map(|(id, client)| (*id, client))
         })
     }
@@ -129,7 +143,7 @@ impl Terminal {
             }
             Ok(Appended::Repeated) => false,
             Ok(Appended::Full) => {
-                tracing::warn!(id = %self.id, "a question of a program that does not read its input is not answered");
+                tracing::debug!(id = %self.id, "a question of a program that does not read its input is not answered");
                 false
             }
             Err(error) => {
@@ -171,7 +185,8 @@ impl Terminal {
     }
 }
 
-/// Whether input is nothing but what a terminal says when asked. `CSI 1 ; 2 R` may also be a key: whoever asks has to have heard a question.
+/// Whether input is nothing but what a terminal says when asked. What may also be a key (`CSI 97;5u`, `CSI 1;2R`) is taken for one: an answer
+/// too many does less harm than a keystroke lost.
 fn is_answer(data: &[u8]) -> bool {
     let mut rest = data;
     while !rest.is_empty() {
@@ -187,8 +202,15 @@ fn answer_length(bytes: &[u8]) -> Option<usize> {
     match kind {
         b'[' => {
             let end = body.iter().position(|byte| (0x40..0x7f).contains(byte))?;
-            let parameters = body[..end].iter().all(|byte| matches!(byte, b'0'..=b'9' | b';' | b'?' | b'>' | b'=' | b'$'));
-            (end > 0 && parameters && matches!(body[end], b'c' | b'n' | b'R' | b'y' | b't' | b'u')).then_some(end + 3)
+            let parameters = &body[..end];
+            let is_said = match body[end] {
+                b'c' | b'u' | b'y' => matches!(parameters, [b'?' | b'>' | b'=', ..]) || parameters.ends_with(b"$"),
+                b'R' => !matches!(parameters, [] | [b'1', b';', b'1'..=b'9'] | [b'1', b';', b'1', _]),
+                b'n' | b't' => !parameters.is_empty(),
+                _ => false,
+            };
+            let is_plain = parameters.iter().all(|byte| matches!(byte, b'0'..=b'9' | b';' | b'?' | b'>' | b'=' | b'$'));
+            (is_said && is_plain).then_some(end + 3)
         }
         b'P' | b']' => {
             let bell = memchr::memchr(7, body).map(|at| at + 1);
@@ -215,7 +237,19 @@ mod tests {
         ] {
             assert!(is_answer(answer.as_bytes()), "{answer:?}");
         }
-        for typed in ["", "a", "\x1b", "\x1b[A", "\x1b[c", "\x1b[1;5C", "\x1b[12;40Rx", "\x1b]11;", "\x1b[200~\x1b[0n"] {
+        for typed in [
+            "",
+            "a",
+            "\x1b",
+            "\x1b[A",
+            "\x1b[c",
+            "\x1b[1;5C",
+            "\x1b[12;40Rx",
+            "\x1b]11;",
+            "\x1b[97;5u",
+            "\x1b[1;2R",
+            "\x1b[200~\x1b[0n",
+        ] {
             assert!(!is_answer(typed.as_bytes()), "{typed:?}");
         }
     }

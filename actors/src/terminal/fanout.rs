@@ -298,6 +298,11 @@ impl Client {
         self.next
     }
 
+    /// Whether somebody sits there: it may type, and has a window.
+    pub(super) fn is_interactive(&self) -> bool {
+        self.mode == Mode::ReadWrite && self.size.is_some()
+    }
+
     /// Whether it was given the byte before `offset`, or will be.
     pub(super) fn covers(&self, offset: u64) -> bool {
         self.begins < offset
