@@ -4,6 +4,7 @@
 //!   PTY ──► Intake (a turn: at most 64 KiB, into the lane's journal) ──► publish
 //!                                                                       ├─► fan-out: each client from its own place in the journal
 //!                                                                       └─► mirror: a bounded stretch a turn, then yield
+//!                                                                              └─► what was told: events; what was asked: an answer
 //!   client ─► Input ─► input queue (a memfd, acknowledged once it is there) ─► PTY
 //!             Resize ─► journal record ─► PTY                        pidfd ─► drain ─► Drained ─► supervisor ─► Bury
 //! ```
