@@ -31,8 +31,10 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Installs the handlers, and unblocks every signal: a blocked `SIGCHLD` would hide the supervisor's death.
+    /// Installs the handlers, and unblocks every signal: a blocked `SIGCHLD` would hide the supervisor's death. Meanwhile all
+    /// are blocked: one that came between a handler's installation and its registration would be swallowed.
     pub(super) fn new() -> io::Result<Self> {
+        sys::set_signal_mask(SignalMask::All);
         let unless_ignored = HANDLED_UNLESS_IGNORED.into_iter().filter(|signal| !sys::is_ignored(*signal));
         let handled: Vec<_> = ALWAYS_HANDLED.into_iter().chain(unless_ignored).collect();
         let (read, write) = UnixStream::pair()?;
