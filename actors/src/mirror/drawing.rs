@@ -38,16 +38,8 @@ pub(super) fn width(c: char) -> Option<u16> {
 }
 
 /// The last character that takes a column of its own.
-fn last_char(text: &str) -> Option<char> {
+pub(super) fn last_char(text: &str) -> Option<char> {
     text.chars().rev().find(|&c| width(c).is_some_and(|width| width > 0))
-}
-
-/// The same of bytes.
-pub(super) fn last_char_of(text: &[u8]) -> Option<char> {
-    match text.last() {
-        Some(last) if last.is_ascii() => Some(char::from(*last)),
-        _ => last_char(str::from_utf8(text).ok()?),
-    }
 }
 
 impl<C: Callbacks> Drawing<'_, C> {

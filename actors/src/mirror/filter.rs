@@ -1,7 +1,7 @@
 //! Ahead of vt100: whatever vt100 does not draw as xterm does is drawn by other means here.
 //!
 //! ```text
-//!              ┌ run: what vt100 gets right ──────────────────────────────┐
+//!              ┌ run: what can be followed without looking at the grid ───┐
 //!   output ────┤                                                          ├─► vt100
 //!              └ cutter: whole sequences ─► control, strings ─► drawing ──┘
 //!                                             │    (computes, reads the grid back, draws with what vt100 gets right)
@@ -16,14 +16,7 @@
 
 use vt100::{Callbacks, Parser};
 
-use super::{
-    cutter::Ended,
-    drawing::{Drawing, last_char_of},
-    notice::Notice,
-    run::Run,
-    sequence::Csi,
-    state::State,
-};
+use super::{cutter::Ended, drawing::Drawing, notice::Notice, run::Run, sequence::Csi, state::State};
 
 const ESC: u8 = 0x1b;
 /// Longest sequence that is looked for as a whole.
@@ -40,11 +33,11 @@ pub(super) struct Filter {
 impl Filter {
     /// Draws `bytes`, of which the first is at `at`.
     pub(super) fn drive<C: Callbacks>(&mut self, bytes: &[u8], at: u64, vt: &mut Parser<C>) {
-        let mut begun = 0;
+        let (mut begun, mut drawn) = (0, Vec::new());
         while begun < bytes.len() {
             let rest = &bytes[begun..];
             begun += if self.state.cutter.is_between() {
-                match self.pass(rest, vt) {
+                match self.run(rest, &mut drawn, vt) {
                     0 => self.step(rest, at + begun as u64, vt),
                     passed => passed,
                 }
@@ -56,16 +49,11 @@ impl Filter {
         }
     }
 
-    /// Passes on what vt100 gets right.
-    fn pass<C: Callbacks>(&mut self, bytes: &[u8], vt: &mut Parser<C>) -> usize {
-        let mut run = Run::new(&self.state, vt.screen());
-        let length = run.extend(bytes);
-        if length > 0 {
-            vt.process(&bytes[..length]);
-            self.state.pen = run.pen;
-            self.state.last_char = last_char_of(&bytes[run.text_at]).or(self.state.last_char);
-            self.state.modes = run.modes;
-        }
+    /// Draws what can be followed; how many bytes that is. `drawn` is room to work in.
+    fn run<C: Callbacks>(&mut self, bytes: &[u8], drawn: &mut Vec<u8>, vt: &mut Parser<C>) -> usize {
+        drawn.clear();
+        let length = Run::new(&mut self.state, vt.screen(), drawn).take(bytes);
+        vt.process(drawn);
         length
     }
 

@@ -15,6 +15,19 @@ pub(super) enum Color {
     Rgb(u8, u8, u8),
 }
 
+impl Color {
+    /// The numbers of an `SGR` that sets it, in the foreground if `base` is 30, behind it if 40.
+    fn codes(self, base: u16, mut code: impl FnMut(u16)) {
+        match self {
+            Self::Default => code(base + 9),
+            Self::Index(n @ 0..8) => code(base + u16::from(n)),
+            Self::Index(n @ 8..16) => code(base + 52 + u16::from(n)),
+            Self::Index(n) => [base + 8, 5, n.into()].into_iter().for_each(code),
+            Self::Rgb(r, g, b) => [base + 8, 2, r.into(), g.into(), b.into()].into_iter().for_each(code),
+        }
+    }
+}
+
 impl From<vt100::Color> for Color {
     fn from(color: vt100::Color) -> Self {
         match color {
@@ -65,7 +78,7 @@ impl Pen {
         self == Self { blink: self.blink, hidden: self.hidden, strike: self.strike, ..self.eraser() }
     }
 
-    /// The pen after an `SGR` that vt100 reads as xterm does; `None` of any other.
+    /// The pen after an `SGR` without sub-parameters; `None` of one with a colour that is none.
     pub(super) fn after_plain(mut self, params: &[u16]) -> Option<Self> {
         if params.is_empty() {
             return Some(Self::default());
@@ -79,11 +92,12 @@ impl Pen {
                     rest = behind;
                     *if code == 38 { &mut self.fg } else { &mut self.bg } = color;
                 }
-                21 | 58 => return None,
+                21 => self.underline = true,
+                58 => rest = extended(rest)?.1,
                 _ => self.set(code),
             }
         }
-        (!(self.bold && self.dim)).then_some(self)
+        Some(self)
     }
 
     /// The pen after any `SGR`.
@@ -140,6 +154,43 @@ impl Pen {
         }
     }
 
+    /// What vt100 keeps of bold and dim, as the `SGR` that gives it.
+    fn intensity(self) -> u16 {
+        match (self.bold, self.dim) {
+            (true, _) => 1,
+            (false, true) => 2,
+            (false, false) => 22,
+        }
+    }
+
+    /// Writes what makes vt100's pen this one, if it was `before`.
+    pub(super) fn write_change(self, before: Self, out: &mut Vec<u8>) {
+        if self == Self::default() {
+            return out.extend_from_slice(b"\x1b[m");
+        }
+        let start = out.len();
+        let mut code = |code: u16| {
+            out.extend_from_slice(if out.len() == start { b"\x1b[" } else { b";" });
+            write_number(out, code);
+        };
+        if self.intensity() != before.intensity() {
+            code(self.intensity());
+        }
+        let attributes =
+            [(self.italic, before.italic, 3), (self.underline, before.underline, 4), (self.inverse, before.inverse, 7)];
+        for (on, _, number) in attributes.into_iter().filter(|(on, was, _)| on != was) {
+            code(if on { number } else { number + 20 });
+        }
+        for (color, was, base) in [(self.fg, before.fg, 30), (self.bg, before.bg, 40)] {
+            if color != was {
+                color.codes(base, &mut code);
+            }
+        }
+        if out.len() > start {
+            out.push(b'm');
+        }
+    }
+
     /// Parameters of an `SGR` that gives this pen, whatever the one before.
     pub(super) fn parameters(&self) -> String {
         let mut out = String::from("0");
@@ -156,8 +207,11 @@ impl Pen {
         for (_, code) in attributes.iter().filter(|(set, _)| *set) {
             let _ = write!(out, ";{code}");
         }
-        write_color(&mut out, self.fg, 30);
-        write_color(&mut out, self.bg, 40);
+        for (color, base) in [(self.fg, 30), (self.bg, 40)] {
+            if color != Color::Default {
+                color.codes(base, |code| _ = write!(out, ";{code}"));
+            }
+        }
         out
     }
 
@@ -167,14 +221,13 @@ impl Pen {
     }
 }
 
-fn write_color(out: &mut String, color: Color, base: u16) {
-    let _ = match color {
-        Color::Default => Ok(()),
-        Color::Index(n @ 0..8) => write!(out, ";{}", base + u16::from(n)),
-        Color::Index(n @ 8..16) => write!(out, ";{}", base + 52 + u16::from(n)),
-        Color::Index(n) => write!(out, ";{};5;{n}", base + 8),
-        Color::Rgb(r, g, b) => write!(out, ";{};2;{r};{g};{b}", base + 8),
-    };
+/// In decimal.
+#[inline]
+pub(super) fn write_number(out: &mut Vec<u8>, number: u16) {
+    if number >= 10 {
+        write_number(out, number / 10);
+    }
+    out.push(b'0' + (number % 10) as u8);
 }
 
 fn byte(n: u16) -> Option<u8> {
@@ -212,6 +265,8 @@ fn colon(spec: &[u16]) -> Option<Color> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn after(sgr: &str) -> Pen {
@@ -242,10 +297,49 @@ mod tests {
     }
 
     #[test]
-    fn what_vt100_reads_otherwise_is_not_plain() {
-        for odd in [&[58, 5, 1][..], &[21], &[1, 2], &[38, 5, 256], &[38, 2, 1]] {
+    fn numbers_without_sub_parameters_are_read_alike() {
+        for odd in [&[38, 5, 256][..], &[38, 2, 1], &[58, 9]] {
             assert!(Pen::default().after_plain(odd).is_none(), "{odd:?}");
         }
-        assert_eq!(Pen::default().after_plain(&[1, 22, 2]), Some(Pen { dim: true, ..Pen::default() }));
+        for sgr in ["", "0", "1;2;21", "1;22;2", "58;5;1;3", "58;2;7;7;7;31", "38;5;200;48;2;1;2;3;7"] {
+            let numbers: Vec<u16> = sgr.split(';').filter_map(|number| number.parse().ok()).collect();
+            assert_eq!(Pen::default().after_plain(&numbers), Some(after(sgr)), "{sgr}");
+        }
+    }
+
+    fn pen() -> impl Strategy<Value = Pen> {
+        let color = || {
+            prop_oneof![
+                Just(Color::Default),
+                any::<u8>().prop_map(Color::Index),
+                any::<[u8; 3]>().prop_map(|[r, g, b]| Color::Rgb(r, g, b)),
+            ]
+        };
+        (color(), color(), any::<[bool; 8]>()).prop_map(
+            |(fg, bg, [bold, dim, italic, underline, blink, inverse, hidden, strike])| Pen {
+                fg,
+                bg,
+                bold,
+                dim,
+                italic,
+                underline,
+                blink,
+                inverse,
+                hidden,
+                strike,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_written_change_makes_vt100s_pen_of_one_before_the_other(before in pen(), pen in pen()) {
+            let mut change = Vec::new();
+            pen.write_change(before, &mut change);
+            let mut vt = vt100::Parser::new(2.try_into().unwrap(), 2.try_into().unwrap(), 0);
+            vt.process(&[before.sgr().as_bytes(), &change, b"x"].concat());
+            let kept = Pen { dim: pen.dim && !pen.bold, blink: false, hidden: false, strike: false, ..pen };
+            prop_assert_eq!(vt.screen().cell(0, 0).map(Pen::of), Some(kept));
+        }
     }
 }
