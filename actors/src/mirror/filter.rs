@@ -16,7 +16,14 @@
 
 use vt100::{Callbacks, Parser};
 
-use super::{cutter::Ended, drawing::Drawing, notice::Notice, run::Run, sequence::Csi, state::State};
+use super::{
+    cutter::Ended,
+    drawing::Drawing,
+    notice::Notice,
+    run::{DRAWN_BYTES, Run},
+    sequence::Csi,
+    state::State,
+};
 
 const ESC: u8 = 0x1b;
 /// Longest sequence that is looked for as a whole.
@@ -33,7 +40,7 @@ pub(super) struct Filter {
 impl Filter {
     /// Draws `bytes`, of which the first is at `at`.
     pub(super) fn drive<C: Callbacks>(&mut self, bytes: &[u8], at: u64, vt: &mut Parser<C>) {
-        let (mut begun, mut drawn) = (0, Vec::new());
+        let (mut begun, mut drawn) = (0, Vec::with_capacity(bytes.len().min(DRAWN_BYTES)));
         while begun < bytes.len() {
             let rest = &bytes[begun..];
             begun += if self.state.cutter.is_between() {

@@ -88,9 +88,6 @@ impl Mirror {
         self.fed += bytes.len() as u64;
         let Some(cut) = self.skim(bytes) else { return self.canvas.feed(bytes, at) };
         self.canvas.feed(&bytes[..cut.from], at)?;
-        for start in (0..cut.rows).step_by(NEWLINES.len()) {
-            self.canvas.feed(&NEWLINES[..NEWLINES.len().min(cut.rows - start)], at)?;
-        }
         self.canvas.feed(&cut.pen, at)?;
         self.canvas.feed(&bytes[cut.to..], at + cut.to as u64)
     }
@@ -105,8 +102,7 @@ impl Mirror {
         if !self.canvas.state().scrolls_plain_lines() {
             return None;
         }
-        let size = self.size();
-        skim::cut(bytes, size.cols().into(), size.rows().into())
+        skim::cut(bytes, self.size().rows().into())
     }
 
     /// Gives the screen another size.
@@ -169,9 +165,6 @@ impl Mirror {
         Ok(Self { canvas: canvas.heeding(), fed: 0 })
     }
 }
-
-/// Fed in place of what is skimmed.
-const NEWLINES: [u8; 4096] = [b'\n'; 4096];
 
 #[cfg(test)]
 mod tests;

@@ -78,7 +78,7 @@ impl Pen {
         self == Self { blink: self.blink, hidden: self.hidden, strike: self.strike, ..self.eraser() }
     }
 
-    /// The pen after an `SGR` without sub-parameters; `None` of one with a colour that is none.
+    /// The pen after an `SGR` that vt100 reads as xterm does; `None` of any other.
     pub(super) fn after_plain(mut self, params: &[u16]) -> Option<Self> {
         if params.is_empty() {
             return Some(Self::default());
@@ -92,8 +92,7 @@ impl Pen {
                     rest = behind;
                     *if code == 38 { &mut self.fg } else { &mut self.bg } = color;
                 }
-                21 => self.underline = true,
-                58 => rest = extended(rest)?.1,
+                21 | 58 => return None,
                 _ => self.set(code),
             }
         }
@@ -297,11 +296,11 @@ mod tests {
     }
 
     #[test]
-    fn numbers_without_sub_parameters_are_read_alike() {
-        for odd in [&[38, 5, 256][..], &[38, 2, 1], &[58, 9]] {
+    fn numbers_without_sub_parameters_are_read_alike_or_are_not_plain() {
+        for odd in [&[38, 5, 256][..], &[38, 2, 1], &[58, 5, 1], &[21]] {
             assert!(Pen::default().after_plain(odd).is_none(), "{odd:?}");
         }
-        for sgr in ["", "0", "1;2;21", "1;22;2", "58;5;1;3", "58;2;7;7;7;31", "38;5;200;48;2;1;2;3;7"] {
+        for sgr in ["", "0", "1;2", "1;22;2", "38;5;200;48;2;1;2;3;7"] {
             let numbers: Vec<u16> = sgr.split(';').filter_map(|number| number.parse().ok()).collect();
             assert_eq!(Pen::default().after_plain(&numbers), Some(after(sgr)), "{sgr}");
         }

@@ -22,10 +22,8 @@ use super::{
     state::State,
 };
 
-/// Longest control sequence that is looked at here.
-const SEQUENCE_BYTES_MAX: usize = 40;
 /// Bytes for vt100 at which a run ends.
-const DRAWN_BYTES: usize = 8 << 10;
+pub(super) const DRAWN_BYTES: usize = 8 << 10;
 
 /// What is known of where a cursor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +46,7 @@ impl At {
 }
 
 /// A run so far.
-pub(super) struct Run<'a> {
+pub(super) struct Run<'a, 'b> {
     state: &'a mut State,
     /// What vt100 is to draw.
     drawn: &'a mut Vec<u8>,
@@ -68,11 +66,15 @@ pub(super) struct Run<'a> {
     at: At,
     /// Where vt100's cursor is, if elsewhere.
     left: Option<At>,
+    /// All that moved the cursor since, if vt100 would go the same way.
+    moved: Option<&'b [u8]>,
     /// vt100's pen.
     pen: Pen,
+    /// All that changed the pen since vt100 had it, if it would do the same there.
+    changed: Option<&'b [u8]>,
 }
 
-impl<'a> Run<'a> {
+impl<'a, 'b> Run<'a, 'b> {
     /// Begins one, to be drawn into the empty `drawn`.
     pub(super) fn new(state: &'a mut State, screen: &Screen, drawn: &'a mut Vec<u8>) -> Self {
         let (rows, cols) = screen.size();
@@ -90,14 +92,16 @@ impl<'a> Run<'a> {
             tabs: state.tabs.are_default(),
             at: At::known(place.row, place.col + u16::from(place.wraps)),
             left: None,
+            moved: None,
             pen: state.pen,
+            changed: None,
             state,
             drawn,
         }
     }
 
     /// Takes what of `bytes` belongs to it; how many bytes that is.
-    pub(super) fn take(mut self, bytes: &[u8]) -> usize {
+    pub(super) fn take(mut self, bytes: &'b [u8]) -> usize {
         let mut end = 0;
         while end < bytes.len() && self.drawn.len() < DRAWN_BYTES {
             let Some(length) = self.token(&bytes[end..]) else { break };
@@ -109,7 +113,7 @@ impl<'a> Run<'a> {
     }
 
     #[inline(always)]
-    fn token(&mut self, bytes: &[u8]) -> Option<usize> {
+    fn token(&mut self, bytes: &'b [u8]) -> Option<usize> {
         match bytes[0] {
             b' '..=b'~' | 0x80.. => return self.text(bytes),
             b'\r' => self.go(self.at.row, Some(0), 0, b"\r"),
@@ -139,12 +143,15 @@ impl<'a> Run<'a> {
 
     /// Moves the cursor, which `how` would do as well.
     #[inline(always)]
-    fn go(&mut self, row: Option<u16>, col: Option<u16>, most: u16, how: &[u8]) {
+    fn go(&mut self, row: Option<u16>, col: Option<u16>, most: u16, how: &'b [u8]) {
         let to = At { row, col, most: col.unwrap_or(most) };
-        if to.both().is_some() {
-            self.left.get_or_insert(self.at);
-        } else {
+        if to.both().is_none() {
             self.drawn.extend_from_slice(how);
+        } else if self.left.is_some() {
+            self.moved = None;
+        } else {
+            self.left = Some(self.at);
+            self.moved = self.is_inside().then_some(how);
         }
         self.at = to;
     }
@@ -153,7 +160,10 @@ impl<'a> Run<'a> {
     #[inline(always)]
     fn arrive(&mut self) {
         if let Some(left) = self.left.take() {
-            self.follow(left);
+            match self.moved.take() {
+                Some(how) => self.drawn.extend_from_slice(how),
+                None => self.follow(left),
+            }
         }
     }
 
@@ -187,9 +197,20 @@ impl<'a> Run<'a> {
     #[inline(always)]
     fn dip(&mut self, pen: Pen) {
         if self.pen != pen {
-            pen.write_change(self.pen, self.drawn);
+            match self.changed.take().filter(|_| pen == self.state.pen) {
+                Some(how) => self.drawn.extend_from_slice(how),
+                None => pen.write_change(self.pen, self.drawn),
+            }
             self.pen = pen;
         }
+    }
+
+    /// Changes the pen, which `how` would do as well.
+    #[inline(always)]
+    fn change(&mut self, pen: Pen, how: &'b [u8]) {
+        let first = self.pen == self.state.pen;
+        self.changed = (first && !(pen.bold && pen.dim)).then_some(how);
+        self.state.pen = pen;
     }
 
     /// Draws at the cursor with a pen.
@@ -294,7 +315,7 @@ impl<'a> Run<'a> {
         Some(())
     }
 
-    fn back(&mut self, count: u16, how: &[u8]) -> Option<()> {
+    fn back(&mut self, count: u16, how: &'b [u8]) -> Option<()> {
         if !self.backs || !self.is_inside() && self.at.both().is_none() {
             return None;
         }
@@ -310,7 +331,7 @@ impl<'a> Run<'a> {
     }
 
     #[inline(always)]
-    fn escape(&mut self, bytes: &[u8]) -> Option<usize> {
+    fn escape(&mut self, bytes: &'b [u8]) -> Option<usize> {
         match *bytes.get(1)? {
             b'[' => return self.sequence(bytes),
             b'(' => {
@@ -321,7 +342,7 @@ impl<'a> Run<'a> {
             b'M' => {
                 let row = self.at.row.filter(|&row| row != self.state.margins.map_or(0, |(top, _)| top))?;
                 let col = Some(self.col()?);
-                self.go(Some(row.saturating_sub(1)), col, 0, &[]);
+                self.go(Some(row.saturating_sub(1)), col, 0, b"\x1bM");
             }
             byte @ (b'=' | b'>') => self.state.modes.set(KEYPAD, byte == b'='),
             _ => return None,
@@ -330,7 +351,7 @@ impl<'a> Run<'a> {
     }
 
     #[inline(always)]
-    fn sequence(&mut self, bytes: &[u8]) -> Option<usize> {
+    fn sequence(&mut self, bytes: &'b [u8]) -> Option<usize> {
         if bytes.get(2) == Some(&b'?') {
             return self.mode(&bytes[3..]).map(|length| length + 3);
         }
@@ -338,8 +359,8 @@ impl<'a> Run<'a> {
         let length = numbers.length + 3;
         let params = &numbers.values[..numbers.count];
         match bytes[length - 1] {
-            b'm' if matches!(params, [] | [0]) => self.state.pen = Pen::default(),
-            b'm' => self.state.pen = self.state.pen.after_plain(params)?,
+            b'm' if matches!(params, [] | [0]) => self.change(Pen::default(), b"\x1b[m"),
+            b'm' => self.change(self.state.pen.after_plain(params)?, &bytes[..length]),
             b'r' => self.margins(numbers.values[0], numbers.values[1])?,
             last @ (b'J' | b'K' | b'L' | b'M' | b'P' | b'S' | b'X') => self.edit(last, numbers.values[0], &bytes[..length])?,
             last => self.move_cursor(last, numbers.values[0], numbers.values[1], &bytes[..length])?,
@@ -364,7 +385,7 @@ impl<'a> Run<'a> {
     }
 
     #[inline(always)]
-    fn move_cursor(&mut self, last: u8, first: u16, second: u16, how: &[u8]) -> Option<()> {
+    fn move_cursor(&mut self, last: u8, first: u16, second: u16, how: &'b [u8]) -> Option<()> {
         let At { row, most, .. } = self.at;
         let (count, last_row, last_col) = (first.max(1), self.rows - 1, self.cols - 1);
         match last {
@@ -385,7 +406,7 @@ impl<'a> Run<'a> {
         Some(())
     }
 
-    fn go_to_row(&mut self, row: u16, how: &[u8]) -> Option<()> {
+    fn go_to_row(&mut self, row: u16, how: &'b [u8]) -> Option<()> {
         let settles = self.at.both().is_some() || self.is_inside();
         settles.then(|| self.go(Some(row), self.col(), self.at.most, how))
     }
@@ -412,7 +433,7 @@ impl<'a> Run<'a> {
             self.bottom = bottom - 1;
             self.state.margins = Some((top - 1, self.bottom)).filter(|&margins| margins != (0, self.rows - 1));
             self.order(&[top, bottom], b'r');
-            self.left = Some(At::known(top - 1, 0));
+            (self.left, self.moved) = (Some(At::known(top - 1, 0)), None);
             self.at = At::known(0, 0);
         }
         Some(())
@@ -426,7 +447,7 @@ fn draws_text(state: &State) -> bool {
 
 /// How many bytes stand in front that are `wanted`: sixteen at a time are looked at in one go.
 #[inline(always)]
-fn front(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> usize {
+pub(super) fn front(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> usize {
     let all = |chunk: &&[u8]| chunk.iter().fold(true, |all, byte| all & wanted(*byte));
     let whole = 16 * bytes.chunks_exact(16).take_while(all).count();
     whole + bytes[whole..].iter().position(|byte| !wanted(*byte)).unwrap_or(bytes.len() - whole)
@@ -451,32 +472,23 @@ impl Numbers {
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut numbers = Self { values: [0; NUMBERS_MAX], count: 0, length: 0 };
         let mut value = 0u32;
-        for (length, &byte) in bytes.iter().enumerate().take(SEQUENCE_BYTES_MAX) {
-            match byte {
-                b'0'..=b'9' => value = value * 10 + u32::from(byte - b'0'),
-                b';' => {
-                    numbers.push(value)?;
-                    value = 0;
+        loop {
+            let byte = *bytes.get(numbers.length)?;
+            let digit = byte.wrapping_sub(b'0');
+            if digit < 10 {
+                value = value * 10 + u32::from(digit);
+                if value > u32::from(u16::MAX) {
+                    return None;
                 }
-                _ => {
-                    if length > 0 {
-                        numbers.push(value)?;
-                    }
-                    numbers.length = length;
-                    return Some(numbers);
-                }
+            } else if byte == b';' || numbers.length > 0 {
+                *numbers.values.get_mut(numbers.count)? = value as u16;
+                numbers.count += 1;
+                value = 0;
             }
-            if value > u32::from(u16::MAX) {
-                return None;
+            if digit >= 10 && byte != b';' {
+                return Some(numbers);
             }
+            numbers.length += 1;
         }
-        None
-    }
-
-    #[inline(always)]
-    fn push(&mut self, value: u32) -> Option<()> {
-        *self.values.get_mut(self.count)? = value as u16;
-        self.count += 1;
-        Some(())
     }
 }

@@ -2,18 +2,18 @@
 //!
 //! ```text
 //!   bytes   ├ line ┼ line line line … line ┼ two screens of lines ┼ whatever else ┤
-//!   drawn     yes    as empty lines, as many  yes                   yes
-//!                    rows as they took; then
-//!                    the last line's colours
+//!   drawn     yes    as the last line's      yes                    yes
+//!                    colours alone
 //! ```
 //!
-//! Only lines of printable ASCII and colours, ended by CR LF, are left out: what they leave behind is rows gone, a cursor in the first
-//! column, and a pen. The two screens of such lines behind them replace every row, wherever the cursor was.
+//! Only lines of text and colours, ended by CR LF, are left out: what they leave behind is a cursor in the first column, and a pen. The two
+//! screens of such lines behind them replace every row, wherever the cursor was.
 //!
 //! **Invariant.** The screen afterwards is the one that drawing everything would have given, if the parser is between sequences at the
 //! first byte and no margins are set.
 
-const ESC: u8 = 0x1b;
+use super::run::front;
+
 /// Fewest lines worth leaving out.
 const LINES_MIN: usize = 100;
 
@@ -24,8 +24,6 @@ pub(super) struct Cut {
     pub(super) from: usize,
     /// First byte behind it that is drawn.
     pub(super) to: usize,
-    /// Rows that what is left out would have taken.
-    pub(super) rows: usize,
     /// Colours that it sets: sequences to draw in its place.
     pub(super) pen: Vec<u8>,
 }
@@ -34,61 +32,56 @@ pub(super) struct Cut {
 struct Line {
     /// Behind its CR LF.
     end: usize,
-    /// Rows it and those before it take.
-    rows: usize,
     /// Where the newest sequence that sets all colours back begins; 0 if none has come.
     reset: usize,
+    /// How many pieces of text have come.
+    texts: usize,
 }
 
-/// What of `bytes` need not be drawn on a screen of that size, if it is much.
-pub(super) fn cut(bytes: &[u8], cols: usize, screen_rows: usize) -> Option<Cut> {
+/// What of `bytes` need not be drawn on a screen of so many rows, if it is much.
+pub(super) fn cut(bytes: &[u8], screen_rows: usize) -> Option<Cut> {
     let kept = 2 * screen_rows;
     if memchr::memchr_iter(b'\n', bytes).count() < kept + LINES_MIN {
         return None;
     }
-    let lines = plain_lines(bytes, cols);
+    let lines = plain_lines(bytes);
     if lines.len() < kept + LINES_MIN {
         return None;
     }
-    let (first, last) = (&lines[0], &lines[lines.len() - kept - 1]);
-    let pen = colours(&bytes[last.reset.max(first.end)..last.end]);
-    Some(Cut { from: first.end, to: last.end, rows: last.rows - first.rows, pen })
+    let (first, cut, last) = (&lines[0], &lines[lines.len() - kept - 1], &lines[lines.len() - 1]);
+    if cut.texts == last.texts {
+        // What is left out has the character that a program may yet ask to be repeated.
+        return None;
+    }
+    Some(Cut { from: first.end, to: cut.end, pen: colours(&bytes[cut.reset.max(first.end)..cut.end]) })
 }
 
-/// The lines at the front of `bytes` that consist of printable ASCII and colours.
-fn plain_lines(bytes: &[u8], cols: usize) -> Vec<Line> {
+/// The lines at the front of `bytes` that consist of text and colours.
+fn plain_lines(bytes: &[u8]) -> Vec<Line> {
     let mut lines = Vec::new();
-    let (mut start, mut rows, mut reset) = (0, 0, 0);
-    while let Some(length) = memchr::memchr(b'\n', &bytes[start..]) {
-        let end = start + length + 1;
-        let Some(text) = bytes[start..end].strip_suffix(b"\r\n") else { break };
-        let Some((columns, last_reset)) = measure(text) else { break };
-        reset = last_reset.map_or(reset, |at| start + at);
-        rows += 1 + columns.saturating_sub(1) / cols;
-        lines.push(Line { end, rows, reset });
-        start = end;
+    let (mut at, mut reset, mut texts) = (0, 0, 0);
+    loop {
+        // What U+0080 to U+00BF begin with may be a control character.
+        let text = front(&bytes[at..], |byte| byte >= 0x20 && byte != 0x7f && byte != 0xc2);
+        texts += usize::from(bytes[at..at + text].iter().any(u8::is_ascii));
+        at += text;
+        match bytes[at..] {
+            [b'\r', b'\n', ..] => {
+                at += 2;
+                lines.push(Line { end: at, reset, texts });
+            }
+            [0x1b, ..] => {
+                let Some(length) = colour(&bytes[at..]) else { break };
+                if matches!(&bytes[at..at + length], b"\x1b[m" | b"\x1b[0m") {
+                    reset = at;
+                }
+                at += length;
+            }
+            [0xc2, 0xa0..=0xff, ..] => at += 2,
+            _ => break,
+        }
     }
     lines
-}
-
-/// Columns that a line of printable ASCII and colours takes, and where in it the newest reset is; `None` if it is something else.
-fn measure(line: &[u8]) -> Option<(usize, Option<usize>)> {
-    let (mut columns, mut reset, mut at) = (0, None, 0);
-    loop {
-        let text = memchr::memchr(ESC, &line[at..]).map_or(line.len(), |length| at + length);
-        if !line[at..text].iter().fold(true, |plain, byte| plain & (0x20..0x7f).contains(byte)) {
-            return None;
-        }
-        columns += text - at;
-        if text == line.len() {
-            return Some((columns, reset));
-        }
-        let length = colour(&line[text..])?;
-        if matches!(&line[text..text + length], b"\x1b[m" | b"\x1b[0m") {
-            reset = Some(text);
-        }
-        at = text + length;
-    }
 }
 
 /// Length of the `SGR` sequence that `bytes` begin with.
@@ -99,7 +92,7 @@ fn colour(bytes: &[u8]) -> Option<usize> {
 }
 
 fn colours(lines: &[u8]) -> Vec<u8> {
-    let sequences = memchr::memchr_iter(ESC, lines);
+    let sequences = memchr::memchr_iter(0x1b, lines);
     sequences.flat_map(|at| &lines[at..at + colour(&lines[at..]).unwrap_or(0)]).copied().collect()
 }
 
@@ -108,21 +101,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_left_out_by_the_rows_they_take_and_colours_since_the_last_reset_stay() {
-        let lines: String = (0..200).map(|n| format!("\x1b[3{}mline\x1b[0m {n}\x1b[1m\r\n", n % 8)).collect();
-        let cut = cut(lines.as_bytes(), 5, 10).unwrap();
-        assert!(lines[cut.from..].starts_with("\x1b[31mline\x1b[0m 1\x1b[1m\r\n"));
-        assert!(lines[cut.to..].starts_with("\x1b[34mline\x1b[0m 180\x1b[1m\r\n"));
-        assert_eq!((cut.rows, &cut.pen[..]), (179 * 2, &b"\x1b[0m\x1b[1m"[..]));
+    fn lines_are_left_out_and_their_colours_since_the_last_reset_stay() {
+        let lines: String = (0..200).map(|n| format!("\x1b[3{}mliné°\x1b[0m {n}\x1b[1m\r\n", n % 8)).collect();
+        let cut = cut(lines.as_bytes(), 10).unwrap();
+        assert!(lines[cut.from..].starts_with("\x1b[31mliné°\x1b[0m 1\x1b[1m\r\n"));
+        assert!(lines[cut.to..].starts_with("\x1b[34mliné°\x1b[0m 180\x1b[1m\r\n"));
+        assert_eq!(cut.pen, b"\x1b[0m\x1b[1m");
     }
 
     #[test]
     fn nothing_is_left_out_of_a_little_or_of_what_moves_the_cursor() {
         let lines = |line: &str, n| line.repeat(n).into_bytes();
-        assert!(cut(&lines("x\r\n", 119), 80, 10).is_none());
-        assert!(cut(&lines("x\r\n", 120), 80, 10).is_some());
-        for odd in ["x\n", "a\rb\r\n", "a\tb\r\n", "\x1b[2Jx\r\n", "\x1b[?1m\r\n", "é\r\n", "\x07\r\n", "\x1b[1"] {
-            assert!(cut(&lines(odd, 1000), 80, 10).is_none(), "{odd:?}");
+        assert!(cut(&lines("x\r\n", 119), 10).is_none());
+        assert!(cut(&lines("x\r\n", 120), 10).is_some());
+        for odd in
+            ["x\n", "a\rb\r\n", "a\tb\r\n", "\x1b[2Jx\r\n", "\x1b[?1m\r\n", "\u{9b}2J\r\n", "\x07\r\n", "\x1b[1", "\x7f\r\n"]
+        {
+            assert!(cut(&lines(odd, 1000), 10).is_none(), "{odd:?}");
         }
+    }
+
+    #[test]
+    fn the_last_character_is_not_left_out() {
+        let blank = "\r\n".repeat(20);
+        assert!(cut(("x\r\n".repeat(200) + &blank).as_bytes(), 10).is_none());
+        assert!(cut(("x\r\n".repeat(200) + &blank + "y\r\n").as_bytes(), 10).is_some());
     }
 }
