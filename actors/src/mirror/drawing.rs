@@ -118,7 +118,7 @@ impl<C: Callbacks> Drawing<'_, C> {
 
     /// Whether erased cells are not just blank.
     pub(super) fn is_colored(&self) -> bool {
-        self.state.pen.bg != Color::Default
+        self.state.pen.bg != Color::DEFAULT
     }
 
     /// Gives rows that vt100 left blank the background; the cursor, which is not behind the last column, stays.

@@ -6,24 +6,33 @@ use serde::{Deserialize, Serialize};
 
 use super::sequence::Params;
 
-/// A colour.
+/// A colour, packed so that pens are compared in no time.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Color {
-    #[default]
-    Default,
-    Index(u8),
-    Rgb(u8, u8, u8),
-}
+pub(super) struct Color(u32);
+
+const INDEX: u32 = 1 << 24;
+const RGB: u32 = 2 << 24;
 
 impl Color {
+    pub(super) const DEFAULT: Self = Self(0);
+
+    const fn index(index: u8) -> Self {
+        Self(INDEX | index as u32)
+    }
+
+    const fn rgb(r: u8, g: u8, b: u8) -> Self {
+        Self(RGB | u32::from_be_bytes([0, r, g, b]))
+    }
+
     /// The numbers of an `SGR` that sets it, in the foreground if `base` is 30, behind it if 40.
     fn codes(self, base: u16, mut code: impl FnMut(u16)) {
-        match self {
-            Self::Default => code(base + 9),
-            Self::Index(n @ 0..8) => code(base + u16::from(n)),
-            Self::Index(n @ 8..16) => code(base + 52 + u16::from(n)),
-            Self::Index(n) => [base + 8, 5, n.into()].into_iter().for_each(code),
-            Self::Rgb(r, g, b) => [base + 8, 2, r.into(), g.into(), b.into()].into_iter().for_each(code),
+        let [kind, r, g, b] = self.0.to_be_bytes();
+        match (u32::from(kind) << 24, b) {
+            (INDEX, n @ 0..8) => code(base + u16::from(n)),
+            (INDEX, n @ 8..16) => code(base + 52 + u16::from(n)),
+            (INDEX, n) => [base + 8, 5, n.into()].into_iter().for_each(code),
+            (RGB, _) => [base + 8, 2, r.into(), g.into(), b.into()].into_iter().for_each(code),
+            _ => code(base + 9),
         }
     }
 }
@@ -31,40 +40,49 @@ impl Color {
 impl From<vt100::Color> for Color {
     fn from(color: vt100::Color) -> Self {
         match color {
-            vt100::Color::Default => Self::Default,
-            vt100::Color::Idx(index) => Self::Index(index),
-            vt100::Color::Rgb(r, g, b) => Self::Rgb(r, g, b),
+            vt100::Color::Default => Self::DEFAULT,
+            vt100::Color::Idx(index) => Self::index(index),
+            vt100::Color::Rgb(r, g, b) => Self::rgb(r, g, b),
         }
     }
 }
 
+const BOLD: u8 = 1;
+const DIM: u8 = 1 << 1;
+const ITALIC: u8 = 1 << 2;
+const UNDERLINE: u8 = 1 << 3;
+const BLINK: u8 = 1 << 4;
+const INVERSE: u8 = 1 << 5;
+const HIDDEN: u8 = 1 << 6;
+const STRIKE: u8 = 1 << 7;
+/// Attributes that a cell of vt100 has.
+const KEPT: u8 = BOLD | DIM | ITALIC | UNDERLINE | INVERSE;
+/// Attributes, each with the code that sets it; 20 more resets it, but bold, which has that of dim.
+const CODES: [(u8, u16); 8] =
+    [(BOLD, 1), (DIM, 2), (ITALIC, 3), (UNDERLINE, 4), (BLINK, 5), (INVERSE, 7), (HIDDEN, 8), (STRIKE, 9)];
+
 /// See the module's head. vt100 keeps of its cells all but blink, hidden and strike, and of bold with dim the bold.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pen {
-    pub(super) fg: Color,
+    fg: Color,
     pub(super) bg: Color,
-    pub(super) bold: bool,
-    pub(super) dim: bool,
-    pub(super) italic: bool,
-    pub(super) underline: bool,
-    pub(super) blink: bool,
-    pub(super) inverse: bool,
-    pub(super) hidden: bool,
-    pub(super) strike: bool,
+    attributes: u8,
 }
 
 impl Pen {
     /// What a cell was drawn with.
     pub(super) fn of(cell: &vt100::Cell) -> Self {
+        let attributes = [
+            (cell.bold(), BOLD),
+            (cell.dim(), DIM),
+            (cell.italic(), ITALIC),
+            (cell.underline(), UNDERLINE),
+            (cell.inverse(), INVERSE),
+        ];
         Self {
             fg: cell.fgcolor().into(),
             bg: cell.bgcolor().into(),
-            bold: cell.bold(),
-            dim: cell.dim(),
-            italic: cell.italic(),
-            underline: cell.underline(),
-            inverse: cell.inverse(),
-            ..Self::default()
+            attributes: attributes.iter().filter(|(on, _)| *on).fold(0, |all, (_, attribute)| all | attribute),
         }
     }
 
@@ -75,10 +93,21 @@ impl Pen {
 
     /// Whether erasing with it gives the cells no more than a background.
     pub(super) fn is_eraser(self) -> bool {
-        self == Self { blink: self.blink, hidden: self.hidden, strike: self.strike, ..self.eraser() }
+        self.fg == Color::DEFAULT && self.attributes & KEPT == 0
+    }
+
+    /// Whether it has what vt100 cannot have at once.
+    pub(super) fn is_bold_and_dim(self) -> bool {
+        self.attributes & (BOLD | DIM) == BOLD | DIM
+    }
+
+    /// Its attributes as vt100 keeps them.
+    fn kept(self) -> u8 {
+        self.attributes & KEPT & !if self.is_bold_and_dim() { DIM } else { 0 }
     }
 
     /// The pen after an `SGR` that vt100 reads as xterm does; `None` of any other.
+    #[inline]
     pub(super) fn after_plain(mut self, params: &[u16]) -> Option<Self> {
         if params.is_empty() {
             return Some(Self::default());
@@ -107,7 +136,8 @@ impl Pen {
         let mut groups = params.groups();
         while let Some(group) = groups.next() {
             match group {
-                [4, style, ..] => self.underline = *style != 0,
+                [4, 0, ..] => self.set(24),
+                [4, _, ..] | [21] => self.set(4),
                 [38, spec @ ..] | [48, spec @ ..] | [58, spec @ ..] => {
                     let color = if spec.is_empty() { spread(&mut groups) } else { colon(spec) };
                     match (group[0], color) {
@@ -116,7 +146,6 @@ impl Pen {
                         _ => {}
                     }
                 }
-                [21] => self.underline = true,
                 [code] => self.set(*code),
                 _ => {}
             }
@@ -124,41 +153,33 @@ impl Pen {
         self
     }
 
+    #[inline]
     fn set(&mut self, code: u16) {
-        let index = |base: u16| Color::Index((code - base) as u8);
+        let index = |base: u16| Color::index((code - base) as u8);
         match code {
             0 => *self = Self::default(),
-            1 => self.bold = true,
-            2 => self.dim = true,
-            3 => self.italic = true,
-            4 => self.underline = true,
-            5 | 6 => self.blink = true,
-            7 => self.inverse = true,
-            8 => self.hidden = true,
-            9 => self.strike = true,
-            22 => (self.bold, self.dim) = (false, false),
-            23 => self.italic = false,
-            24 => self.underline = false,
-            25 => self.blink = false,
-            27 => self.inverse = false,
-            28 => self.hidden = false,
-            29 => self.strike = false,
+            1 => self.attributes |= BOLD,
+            2 => self.attributes |= DIM,
+            3 => self.attributes |= ITALIC,
+            4 => self.attributes |= UNDERLINE,
+            5 | 6 => self.attributes |= BLINK,
+            7 => self.attributes |= INVERSE,
+            8 => self.attributes |= HIDDEN,
+            9 => self.attributes |= STRIKE,
+            22 => self.attributes &= !(BOLD | DIM),
+            23 => self.attributes &= !ITALIC,
+            24 => self.attributes &= !UNDERLINE,
+            25 => self.attributes &= !BLINK,
+            27 => self.attributes &= !INVERSE,
+            28 => self.attributes &= !HIDDEN,
+            29 => self.attributes &= !STRIKE,
             30..=37 => self.fg = index(30),
-            39 => self.fg = Color::Default,
+            39 => self.fg = Color::DEFAULT,
             40..=47 => self.bg = index(40),
-            49 => self.bg = Color::Default,
+            49 => self.bg = Color::DEFAULT,
             90..=97 => self.fg = index(82),
             100..=107 => self.bg = index(92),
             _ => {}
-        }
-    }
-
-    /// What vt100 keeps of bold and dim, as the `SGR` that gives it.
-    fn intensity(self) -> u16 {
-        match (self.bold, self.dim) {
-            (true, _) => 1,
-            (false, true) => 2,
-            (false, false) => 22,
         }
     }
 
@@ -167,18 +188,27 @@ impl Pen {
         if self == Self::default() {
             return out.extend_from_slice(b"\x1b[m");
         }
+        let index = self.fg.0 ^ INDEX;
+        if index < 8 && (self.bg, self.attributes) == (before.bg, before.attributes) {
+            return out.extend_from_slice(&[0x1b, b'[', b'3', b'0' + index as u8, b'm']);
+        }
         let start = out.len();
         let mut code = |code: u16| {
             out.extend_from_slice(if out.len() == start { b"\x1b[" } else { b";" });
             write_number(out, code);
         };
-        if self.intensity() != before.intensity() {
-            code(self.intensity());
-        }
-        let attributes =
-            [(self.italic, before.italic, 3), (self.underline, before.underline, 4), (self.inverse, before.inverse, 7)];
-        for (on, _, number) in attributes.into_iter().filter(|(on, was, _)| on != was) {
-            code(if on { number } else { number + 20 });
+        let (on, was) = (self.kept(), before.kept());
+        if on != was {
+            if was & (BOLD | DIM) & !on != 0 {
+                code(22);
+            }
+            for (attribute, number) in CODES.into_iter().filter(|(attribute, _)| (on ^ was) & attribute != 0) {
+                match attribute {
+                    _ if on & attribute != 0 => code(number),
+                    BOLD | DIM => {}
+                    _ => code(number + 20),
+                }
+            }
         }
         for (color, was, base) in [(self.fg, before.fg, 30), (self.bg, before.bg, 40)] {
             if color != was {
@@ -192,23 +222,13 @@ impl Pen {
 
     /// Parameters of an `SGR` that gives this pen, whatever the one before.
     pub(super) fn parameters(&self) -> String {
+        let attributes = if self.is_bold_and_dim() { self.attributes & !DIM } else { self.attributes };
         let mut out = String::from("0");
-        let attributes = [
-            (self.bold, 1),
-            (self.dim && !self.bold, 2),
-            (self.italic, 3),
-            (self.underline, 4),
-            (self.blink, 5),
-            (self.inverse, 7),
-            (self.hidden, 8),
-            (self.strike, 9),
-        ];
-        for (_, code) in attributes.iter().filter(|(set, _)| *set) {
-            let _ = write!(out, ";{code}");
-        }
+        let mut code = |code| _ = write!(out, ";{code}");
+        CODES.iter().filter(|(attribute, _)| attributes & attribute != 0).for_each(|(_, number)| code(*number));
         for (color, base) in [(self.fg, 30), (self.bg, 40)] {
-            if color != Color::Default {
-                color.codes(base, |code| _ = write!(out, ";{code}"));
+            if color != Color::DEFAULT {
+                color.codes(base, &mut code);
             }
         }
         out
@@ -236,8 +256,8 @@ fn byte(n: u16) -> Option<u8> {
 /// The colour at the front of what follows a 38 or 48.
 fn extended(params: &[u16]) -> Option<(Color, &[u16])> {
     match params {
-        [5, index, rest @ ..] => Some((Color::Index(byte(*index)?), rest)),
-        [2, r, g, b, rest @ ..] => Some((Color::Rgb(byte(*r)?, byte(*g)?, byte(*b)?), rest)),
+        [5, index, rest @ ..] => Some((Color::index(byte(*index)?), rest)),
+        [2, r, g, b, rest @ ..] => Some((Color::rgb(byte(*r)?, byte(*g)?, byte(*b)?), rest)),
         _ => None,
     }
 }
@@ -275,17 +295,17 @@ mod tests {
     #[test]
     fn colours_come_with_semicolons_and_with_colons() {
         for rgb in ["38;2;1;2;3", "38:2:1:2:3", "38:2::1:2:3", "38:2::1:2:3:9"] {
-            assert_eq!(after(rgb).fg, Color::Rgb(1, 2, 3), "{rgb}");
+            assert_eq!(after(rgb).fg, Color::rgb(1, 2, 3), "{rgb}");
         }
-        assert_eq!(after("48:5:200;1"), Pen { bg: Color::Index(200), bold: true, ..Pen::default() });
-        assert_eq!(after("38;5;256;1"), Pen { bold: true, ..Pen::default() });
+        assert_eq!(after("48:5:200;1"), Pen { bg: Color::index(200), attributes: BOLD, ..Pen::default() });
+        assert_eq!(after("38;5;256;1"), Pen { attributes: BOLD, ..Pen::default() });
     }
 
     #[test]
     fn underline_styles_are_underlines_and_their_colours_nothing_else() {
-        assert!(after("4:3").underline && after("21").underline && !after("4;4:0").underline);
+        assert_eq!(["4:3", "21", "4;4:0"].map(|sgr| after(sgr).attributes), [UNDERLINE, UNDERLINE, 0]);
         assert_eq!(after("58;5;1"), Pen::default());
-        assert_eq!(after("58:2::7:7:7;3"), Pen { italic: true, ..Pen::default() });
+        assert_eq!(after("58:2::7:7:7;3"), Pen { attributes: ITALIC, ..Pen::default() });
     }
 
     #[test]
@@ -309,25 +329,12 @@ mod tests {
     fn pen() -> impl Strategy<Value = Pen> {
         let color = || {
             prop_oneof![
-                Just(Color::Default),
-                any::<u8>().prop_map(Color::Index),
-                any::<[u8; 3]>().prop_map(|[r, g, b]| Color::Rgb(r, g, b)),
+                Just(Color::DEFAULT),
+                any::<u8>().prop_map(Color::index),
+                any::<[u8; 3]>().prop_map(|[r, g, b]| Color::rgb(r, g, b)),
             ]
         };
-        (color(), color(), any::<[bool; 8]>()).prop_map(
-            |(fg, bg, [bold, dim, italic, underline, blink, inverse, hidden, strike])| Pen {
-                fg,
-                bg,
-                bold,
-                dim,
-                italic,
-                underline,
-                blink,
-                inverse,
-                hidden,
-                strike,
-            },
-        )
+        (color(), color(), any::<u8>()).prop_map(|(fg, bg, attributes)| Pen { fg, bg, attributes })
     }
 
     proptest! {
@@ -337,7 +344,7 @@ mod tests {
             pen.write_change(before, &mut change);
             let mut vt = vt100::Parser::new(2.try_into().unwrap(), 2.try_into().unwrap(), 0);
             vt.process(&[before.sgr().as_bytes(), &change, b"x"].concat());
-            let kept = Pen { dim: pen.dim && !pen.bold, blink: false, hidden: false, strike: false, ..pen };
+            let kept = Pen { attributes: pen.kept(), ..pen };
             prop_assert_eq!(vt.screen().cell(0, 0).map(Pen::of), Some(kept));
         }
     }

@@ -128,7 +128,7 @@ impl<'a, 'b> Run<'a, 'b> {
     }
 
     fn is_colored(&self) -> bool {
-        self.state.pen.bg != Color::Default
+        self.state.pen.bg != Color::DEFAULT
     }
 
     /// Whether the cursor is known not to be behind the last column.
@@ -209,7 +209,7 @@ impl<'a, 'b> Run<'a, 'b> {
     #[inline(always)]
     fn change(&mut self, pen: Pen, how: &'b [u8]) {
         let first = self.pen == self.state.pen;
-        self.changed = (first && !(pen.bold && pen.dim)).then_some(how);
+        self.changed = (first && !pen.is_bold_and_dim()).then_some(how);
         self.state.pen = pen;
     }
 
@@ -306,6 +306,18 @@ impl<'a, 'b> Run<'a, 'b> {
         Some(())
     }
 
+    fn reverse_feed(&mut self) -> Option<()> {
+        let (row, col) = self.at.row.zip(self.col())?;
+        if row != self.state.margins.map_or(0, |(top, _)| top) {
+            self.go(Some(row.saturating_sub(1)), Some(col), 0, b"\x1bM");
+        } else if self.is_colored() || !self.is_inside() {
+            return None;
+        } else {
+            self.draw(self.pen, b"\x1bM");
+        }
+        Some(())
+    }
+
     fn tab(&mut self) -> Option<()> {
         let col = self.at.col.filter(|_| self.tabs)?;
         if col < self.cols {
@@ -339,11 +351,7 @@ impl<'a, 'b> Run<'a, 'b> {
                 self.read_by(|charsets| charsets.sets[0] = Charset::named(name));
                 return Some(3);
             }
-            b'M' => {
-                let row = self.at.row.filter(|&row| row != self.state.margins.map_or(0, |(top, _)| top))?;
-                let col = Some(self.col()?);
-                self.go(Some(row.saturating_sub(1)), col, 0, b"\x1bM");
-            }
+            b'M' => self.reverse_feed()?,
             byte @ (b'=' | b'>') => self.state.modes.set(KEYPAD, byte == b'='),
             _ => return None,
         }
@@ -377,7 +385,7 @@ impl<'a, 'b> Run<'a, 'b> {
             _ => return None,
         };
         let modes = &numbers.values[..numbers.count];
-        if !modes.iter().all(|mode| ASIDE.contains(mode)) {
+        if modes.iter().any(|mode| DRAWING.contains(mode)) {
             return None;
         }
         modes.iter().for_each(|&mode| self.state.modes.set(mode, on));
@@ -453,11 +461,14 @@ pub(super) fn front(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> usize {
     whole + bytes[whole..].iter().position(|byte| !wanted(*byte)).unwrap_or(bytes.len() - whole)
 }
 
-/// Private modes without which vt100 draws the same.
-const ASIDE: [u16; 17] = [1, 9, 12, 25, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1015, 1016, 2004, 2026, 2031];
+/// Private modes that draw, or change how that is done.
+const DRAWING: [u16; 8] = [3, ORIGIN, WRAP, WRAP_BACK, 47, 1047, 1048, 1049];
 
 /// Most numbers of a sequence that is looked at here.
 const NUMBERS_MAX: usize = 16;
+
+/// What larger numbers are read as: none that is heeded.
+const VALUE_MAX: u32 = 1 << 16;
 
 /// The numbers at the front of a sequence, and how many bytes they take.
 struct Numbers {
@@ -472,23 +483,22 @@ impl Numbers {
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut numbers = Self { values: [0; NUMBERS_MAX], count: 0, length: 0 };
         let mut value = 0u32;
-        loop {
-            let byte = *bytes.get(numbers.length)?;
+        for &byte in bytes {
             let digit = byte.wrapping_sub(b'0');
             if digit < 10 {
-                value = value * 10 + u32::from(digit);
-                if value > u32::from(u16::MAX) {
-                    return None;
+                value = (value * 10 + u32::from(digit)).min(VALUE_MAX);
+            } else {
+                if byte == b';' || numbers.length > 0 {
+                    *numbers.values.get_mut(numbers.count)? = u16::try_from(value).ok()?;
+                    numbers.count += 1;
+                    value = 0;
                 }
-            } else if byte == b';' || numbers.length > 0 {
-                *numbers.values.get_mut(numbers.count)? = value as u16;
-                numbers.count += 1;
-                value = 0;
-            }
-            if digit >= 10 && byte != b';' {
-                return Some(numbers);
+                if byte != b';' {
+                    return Some(numbers);
+                }
             }
             numbers.length += 1;
         }
+        None
     }
 }
