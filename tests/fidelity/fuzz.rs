@@ -26,19 +26,28 @@ fn cases() -> u32 {
 /// What differs after a stream, if anything does.
 fn compare(size: Size, ops: &[Op]) -> Result<(), String> {
     let (mut mirror, mut reference) = (Mirror::new(size), Reference::new(size));
+    // In one piece, as far as sizes allow: what stands together is drawn together.
+    let mut written = Vec::new();
+    let draw = |mirror: &mut Mirror, written: &mut Vec<u8>| {
+        let drawn = mirror.feed(written).map_err(|panicked| panicked.to_string());
+        written.clear();
+        drawn
+    };
     for op in ops {
         match &op.act {
             Act::Write(bytes) => {
-                mirror.feed(bytes).map_err(|panicked| panicked.to_string())?;
+                written.extend_from_slice(bytes);
                 reference.feed(bytes);
             }
             Act::Rows(rows) => {
+                draw(&mut mirror, &mut written)?;
                 let size = Size::new(size.cols().into(), *rows).unwrap();
                 mirror.resize(size).map_err(|panicked| panicked.to_string())?;
                 reference.resize(size);
             }
         }
     }
+    draw(&mut mirror, &mut written)?;
     let differences = Picture::of(&mirror).differences(&reference.picture());
     if differences.is_empty() { Ok(()) } else { Err(differences.join("\n  ")) }
 }

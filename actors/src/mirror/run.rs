@@ -308,9 +308,10 @@ impl<'a, 'b> Run<'a, 'b> {
 
     fn reverse_feed(&mut self) -> Option<()> {
         let (row, col) = self.at.row.zip(self.col())?;
-        if row != self.state.margins.map_or(0, |(top, _)| top) {
-            self.go(Some(row.saturating_sub(1)), Some(col), 0, b"\x1bM");
-        } else if self.is_colored() || !self.is_inside() {
+        let top = self.state.margins.map_or(0, |(top, _)| top);
+        if row != top && row > 0 {
+            self.go(Some(row - 1), Some(col), 0, b"\x1bM");
+        } else if row != top || self.is_colored() || !self.is_inside() {
             return None;
         } else {
             self.draw(self.pen, b"\x1bM");
