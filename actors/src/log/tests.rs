@@ -414,10 +414,12 @@ fn who_asks_for_everything_to_be_on_disk_during_a_pass_is_answered_after_the_nex
 }
 
 #[test]
-fn blocks_that_are_merged_while_they_are_read_leave_no_gap() {
+fn blocks_that_are_merged_and_marks_that_are_added_to_while_they_are_read_leave_no_gap() {
+    const TURN: &[u8] = b"\x1b]0;a title\x07a little more\n";
+    const MARK_END: u64 = 12;
     let mut world = World::new();
     let id = TermId(0);
-    world.output(id, b"begun");
+    world.output(id, TURN);
     world.writer.pass_or_fail();
     let done = Arc::new(AtomicBool::new(false));
     let (store, until) = (world.store.clone(), done.clone());
@@ -431,12 +433,19 @@ fn blocks_that_are_merged_while_they_are_read_leave_no_gap() {
                 assert_eq!(offset, next);
                 next += data.len() as u64;
             }
+            let (mut marks, mut after, mut end) = (Vec::new(), Some(0), 0);
+            while let Some(page) = after.and_then(|after| reader.marks(after).unwrap()) {
+                marks.extend(page.marks.iter().map(|mark| mark.offset));
+                (after, end) = (page.next, page.end);
+            }
+            let turns = end / TURN.len() as u64;
+            assert_eq!(marks, (0..turns).map(|turn| turn * TURN.len() as u64 + MARK_END).collect::<Vec<_>>());
             pages += 1;
         }
         pages
     });
     for _ in 0..2000 {
-        world.output(id, b"a little more\n");
+        world.output(id, TURN);
         world.writer.pass_or_fail();
     }
     done.store(true, Ordering::Release);
