@@ -165,7 +165,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Commands that end in the range, and the one that runs: by the marks that the log has, and by those in output that it has not got to yet.
+    /// Commands that end in the range, and the one that runs: by the marks that the log has, then by those in output it has not got to yet.
     async fn send_commands(&self, tail: Option<u64>) -> Result<(), Stop> {
         let tail = tail.map(|max| max.min(TAIL_COMMANDS_MAX) as usize);
         let mut listing = Listing { commands: Commands::default(), ready: VecDeque::new(), from: self.from, to: self.to, tail };

@@ -10,9 +10,9 @@
 //! A mark is what was told, as it was told; what it means is found out when it is read ([`commands`](super::commands)), so that what is
 //! stored stays what it is when more of it is understood.
 //!
-//! **Invariants.** A pack decodes to what was encoded or is an error, and is at most some [`PACK_BYTES_MAX`] long. Marks take at most twice
-//! the room of the output that they were found in, before compression: each has fewer bytes of its own than told it, and some eight
-//! for its place and time, which is only told anew with each read.
+//! **Invariants.** A pack decodes to what was encoded or is an error, and is stored in some 8 KiB at most. A mark takes its payload's beginning
+//! and four numbers: five bytes in a flood, at most 40. What told it takes the payload and three bytes. So, before compression, a flood's marks
+//! take at most twice the room of its output.
 
 use std::borrow::Cow;
 
