@@ -252,6 +252,32 @@ fn the_detach_key_pressed_twice_is_typed_and_its_long_encodings_detach() {
 }
 
 #[test]
+fn a_program_puts_into_the_windows_clipboard_what_it_may_and_never_reads_it() {
+    needs!("cat");
+    let stage = Stage::with_bash("child$ ");
+    stage.pane.open_clipboard("secret");
+    stage.attach();
+    stage.agree(|screen| screen.text == "child$");
+    stage.pane.enter(r"printf '\033]52;c;?\033\\\033]52;c;aGVsbG8=\033\\'; cat -v");
+    await_some("a text in the clipboard", || match stage.pane.clipboard() {
+        text if text == "hello" => Ok(()),
+        text => Err(text),
+    });
+    stage.pane.enter("typed");
+    stage.agree(|screen| screen.text.ends_with("cat -v\ntyped\ntyped"));
+    stage.pane.press("C-c");
+    stage.detach();
+
+    std::fs::write(stage.instance.path("config/kaval/kaval.toml"), "[attach]\nclipboard = \"off\"\n").unwrap();
+    stage.attach();
+    stage.agree(|screen| screen.text.ends_with("child$"));
+    stage.pane.enter(r"clear; printf '\033]52;c;b3RoZXI=\007sh''own\n'");
+    stage.agree(|screen| screen.text == "shown\nchild$");
+    assert_eq!(stage.pane.clipboard(), "hello");
+    stage.detach();
+}
+
+#[test]
 fn a_child_that_ends_while_attached_gives_its_exit_code() {
     needs!();
     let stage = Stage::open();

@@ -141,6 +141,53 @@ fn what_the_journal_has_dropped_is_read_from_disk_or_told_of_and_what_stands_com
     assert!(raw.stdout.ends_with(b"x\r\nready> "));
 }
 
+/// More output than the journal holds, with a kill in the middle: each command is listed once, where it was.
+#[test]
+fn commands_are_listed_whether_their_output_is_on_disk_or_not_there_yet() {
+    let instance = Instance::start_with("[journal]\nbytes_max = \"8MiB\"\n", &[]);
+    let filler = "x".repeat(190);
+    let script = format!(
+        r"job() {{
+            printf '\033]633;E;job %d\033\\\033]133;C\007' $1
+            seq -f '%06.0f {filler}' 1 $2
+            printf '\033]133;D;%d\007' $(($1 % 5))
+        }}
+        i=0
+        while [ $i -lt 60 ]; do
+            job $i 1000
+            [ $i != 30 ] || {{ printf '\033]133;C\007waiting>'; read line; printf '\033]133;D;0\007'; }}
+            i=$((i+1))
+        done
+        job 60 10; printf '\033]133;C\007ready>'; exec sleep 1000"
+    );
+    let list = |args: &[&str]| -> Vec<Value> {
+        let listed = text(&instance, &[&["t", "--commands", "--json"], args].concat());
+        listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    instance.ok(&["new", "-d", "t", "--size", "220x24", "--", "sh", "-c", &script]);
+    instance.ok(&["wait", "t", "--match", "waiting>"]);
+    instance.kill_supervisor();
+    let running = &list(&[])[31];
+    assert!(running["line"] == "" && running["end"].is_null(), "{running}");
+    instance.ok(&["send", "t", "--enter", "go"]);
+    instance.ok(&["wait", "t", "--match", "ready>"]);
+
+    let all = list(&[]);
+    let ended: Vec<&Value> = all.iter().filter(|command| command["line"] != "").collect();
+    assert_eq!(ended.len(), 61);
+    for (n, command) in ended.iter().enumerate() {
+        assert_eq!((&command["line"], &command["code"]), (&format!("job {n}").into(), &(n % 5).into()));
+        let (from, to) = (command["offset"].to_string(), command["end"].to_string());
+        if n % 20 == 0 {
+            let output = instance.ok(&["history", "t", "--format", "raw", "--from", &from, "--to", &to]);
+            assert!(output.starts_with("000001 x") && output.ends_with(&format!("x\r\n\x1b]133;D;{}\x07", n % 5)), "{n}");
+        }
+    }
+    assert_eq!(list(&["--tail", "2"]), all[all.len() - 2..]);
+    let (from, to) = (ended[10]["end"].to_string(), ended[12]["end"].to_string());
+    assert_eq!(list(&["--from", &from, "--to", &to]), all[11..13]);
+}
+
 #[test]
 fn a_reader_that_goes_away_ends_the_command_quietly() {
     let instance = Instance::start();

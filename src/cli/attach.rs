@@ -22,10 +22,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Failure, Sockets, fit::Fitted, keys::Keys};
+use super::{Failure, Sockets, clipboard::Clipboard, fit::Fitted, keys::Keys};
 use crate::{
     client::{Client, ClientError, Incoming, Session, SessionOptions, Update},
-    config::Config,
+    config::{self, Config},
     places,
     wire::{AttachFrom, AttachMode, Event, HistoryFormat, Op, TermRef},
 };
@@ -81,7 +81,7 @@ pub(super) async fn attach(
     let name = session.name().to_owned();
     let terminal = RawTerminal::enter().map_err(|error| Failure::from(error).while_attaching())?;
     set_aside_screen(window_size()).map_err(|error| Failure::from(error).while_attaching())?;
-    let end = follow(session, Keys::new(config.attach.detach_key.0), read_only, backlog).await;
+    let end = follow(session, &config.attach, read_only, backlog).await;
     terminal.leave();
     match end {
         Ok(End::Detached) => {
@@ -110,7 +110,7 @@ enum End {
 
 async fn follow(
     mut session: Session,
-    mut keys: Keys,
+    config: &config::Attach,
     read_only: bool,
     mut backlog: Option<Backlog>,
 ) -> Result<End, ClientError> {
@@ -119,7 +119,8 @@ async fn follow(
     let mut resized = signal(SignalKind::window_change()).map_err(broken)?;
     let mut hung_up = signal(SignalKind::hangup()).map_err(broken)?;
     let mut terminated = signal(SignalKind::terminate()).map_err(broken)?;
-    let mut window = Window::default();
+    let mut keys = Keys::new(config.detach_key.0);
+    let mut window = Window { fitted: None, stale_since: None, clipboard: Clipboard::new(config.clipboard) };
     let mut armed_until = Instant::now();
     let mut told_gap = false;
     loop {
@@ -169,12 +170,13 @@ async fn follow(
     }
 }
 
-/// What this window shows: the terminal's output as it is, or, where the sizes differ, what fits of it.
-#[derive(Default)]
+/// What this window shows: the terminal's output as it is, but for what would be done with the clipboard, or, where the sizes differ, what
+/// fits of it.
 struct Window {
     fitted: Option<Fitted>,
     /// Since when what is shown is older than what is known.
     stale_since: Option<Instant>,
+    clipboard: Clipboard,
 }
 
 impl Window {
@@ -182,7 +184,8 @@ impl Window {
     fn screen(&mut self, size: Size, data: &[u8]) -> io::Result<()> {
         if window_size().is_none_or(|window| window == size) {
             (self.fitted, self.stale_since) = (None, None);
-            return show(data);
+            self.clipboard.restart();
+            return show(&self.clipboard.pass(data));
         }
         if self.fitted.is_none() {
             show(CLEAN)?;
@@ -194,7 +197,7 @@ impl Window {
 
     /// Output has come; whether the whole screen is needed to go on.
     fn output(&mut self, data: &[u8]) -> io::Result<bool> {
-        let Some(fitted) = &mut self.fitted else { return show(data).map(|()| false) };
+        let Some(fitted) = &mut self.fitted else { return show(&self.clipboard.pass(data)).map(|()| false) };
         let fed = fitted.feed(data);
         self.stale_since.get_or_insert_with(Instant::now);
         Ok(fed.is_err())

@@ -14,6 +14,7 @@ mod admin;
 mod args;
 mod attach;
 mod background;
+mod clipboard;
 mod commands;
 mod events;
 mod fit;

@@ -123,11 +123,24 @@ impl Log {
 pub struct Attach {
     /// The key that detaches.
     pub detach_key: DetachKey,
+    /// What programs may do with the window's clipboard.
+    pub clipboard: ClipboardPolicy,
+}
+
+/// What programs may do with the clipboard of whoever is attached. Reading it is no choice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClipboardPolicy {
+    /// Put something there.
+    #[default]
+    Write,
+    /// Nothing.
+    Off,
 }
 
 impl Default for Attach {
     fn default() -> Self {
-        Self { detach_key: DetachKey(0x1c) }
+        Self { detach_key: DetachKey(0x1c), clipboard: ClipboardPolicy::default() }
     }
 }
 
@@ -238,6 +251,7 @@ mod tests {
             ("[limits]\nkill_grace = 5\n", "line 2: limits.kill_grace: \"5\" is no duration: use 500ms, 5s or 2min"),
             ("[limits]\nkill_grace = true\n", "expected a duration, as in \"500ms\", \"5s\" or \"2min\""),
             ("[attach]\ndetach_key = \"f1\"\n", "line 2: attach.detach_key: \"f1\" is no detach key"),
+            ("[attach]\nclipboard = \"read\"\n", "line 2: attach.clipboard: unknown variant `read`, expected `write` or `off`"),
             ("[journal]\nbytes_max = \"lots\"\n", "line 2: journal.bytes_max: \"lots\" is no size: use 64MiB"),
             ("[metrics]\naddress = \"localhost\"\n", "line 2: metrics.address: \"localhost\" is no address to listen at"),
             ("[metrics]\nper_term = \"many\"\n", "line 2: metrics.per_term: \"many\" is no choice of terminals"),

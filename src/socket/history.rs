@@ -22,11 +22,13 @@ use kaval_actors::{
     log::{
         commands::{Command, Commands},
         excerpt::Excerpt,
+        marks::{Mark, MarkPage},
         piece::{Page, PageStart, Piece},
         render::{LINE_BYTES_MAX, Line},
+        scanner::Scanner,
     },
     registry::Histogram,
-    terminal::{ReadPage, Terminal},
+    terminal::{ReadMarks, ReadPage, Terminal},
 };
 use serde_json::json;
 use tokio::task::spawn_blocking;
@@ -163,41 +165,51 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Commands that end in the range, and the one that runs.
+    /// Commands that end in the range, and the one that runs: by the marks that the log has, then by those in output it has not got to yet.
     async fn send_commands(&self, tail: Option<u64>) -> Result<(), Stop> {
-        let (mut commands, mut last) = (Commands::default(), VecDeque::new());
         let tail = tail.map(|max| max.min(TAIL_COMMANDS_MAX) as usize);
-        let mut next = Some(self.floor);
+        let mut listing = Listing { commands: Commands::default(), ready: VecDeque::new(), from: self.from, to: self.to, tail };
+        let (mut after, mut next, mut scanner) = (Some(0), Some(self.floor), Scanner::default());
+        while let Some(at) = after.filter(|at| *at < self.to)
+            && let Some(page) = self.marks(at).await?
+        {
+            listing.take(&page.marks);
+            self.send_text(listing.take_ready(), page.next.unwrap_or(page.end).min(self.to)).await?;
+            (after, next, scanner) = (page.next, Some(page.end), page.scanner);
+        }
         while let Some(at) = next.filter(|at| *at < self.to) {
             let page = self.page(PageStart::Offset(at), self.to).await?;
-            if self.session.is_gone() {
-                return Err(Stop::Unheard);
-            }
-            let ended;
-            (commands, ended) = self.scan(commands, page.pieces).await?;
-            last.extend(ended.into_iter().filter(|command| command.end > Some(self.from)));
-            match tail {
-                Some(max) => drop(last.drain(..last.len().saturating_sub(max))),
-                None => self.send_text(objects(last.drain(..)), page.next.unwrap_or(self.to)).await?,
-            }
+            let marks;
+            (scanner, marks) = self.scan(scanner, page.pieces).await?;
+            listing.take(&marks);
+            self.send_text(listing.take_ready(), page.next.unwrap_or(self.to)).await?;
             next = page.next;
         }
-        last.extend(commands.finish().filter(|_| self.is_newest));
-        if let Some(max) = tail {
-            last.drain(..last.len().saturating_sub(max));
-        }
-        self.send_text(objects(last.into_iter()), self.to).await
+        self.send_text(listing.finish(self.is_newest), self.to).await
     }
 
-    /// Finds the commands in a page, once there is a place for that.
-    async fn scan(&self, mut commands: Commands, pieces: Vec<Piece>) -> Answer<(Commands, Vec<Command>)> {
+    async fn marks(&self, after: u64) -> Result<Option<MarkPage>, Stop> {
+        if self.session.hub.closing.is_cancelled() {
+            return Err(ops::ending().into());
+        }
+        if self.session.is_gone() {
+            return Err(Stop::Unheard);
+        }
+        Ok(self.terminal.send(ReadMarks { after }).await.map_err(ops::gone)?)
+    }
+
+    /// Finds the marks in a page, once there is a place for that.
+    async fn scan(&self, mut scanner: Scanner, pieces: Vec<Piece>) -> Result<(Scanner, Vec<Mark>), Stop> {
+        if self.session.is_gone() {
+            return Err(Stop::Unheard);
+        }
         let _place = self.session.hub.renderers.acquire().await.map_err(|_| ops::ending())?;
         let scan = move || {
-            let ended = pieces.iter().flat_map(|piece| commands.take(piece)).collect();
-            (commands, ended)
+            let marks = pieces.iter().flat_map(|piece| marks_in(&mut scanner, piece)).collect();
+            (scanner, marks)
         };
         let failed = |_| WireError::new(Code::Internal, "commands could not be looked for: see the supervisor's log");
-        spawn_blocking(scan).await.map_err(failed)
+        Ok(spawn_blocking(scan).await.map_err(failed)?)
     }
 
     /// Where the last `lines` lines of raw output begin.
@@ -295,6 +307,54 @@ impl Reading<'_> {
             self.session.send(&Event::Lines { req: self.req, data: Data(data), next, more }).await?;
         }
         Ok(())
+    }
+}
+
+/// Commands on their way to a client.
+struct Listing {
+    commands: Commands,
+    /// Those that have ended and were not sent.
+    ready: VecDeque<Command>,
+    from: u64,
+    to: u64,
+    /// Most that are sent: the last ones.
+    tail: Option<usize>,
+}
+
+impl Listing {
+    fn take(&mut self, marks: &[Mark]) {
+        for mark in &marks[..marks.partition_point(|mark| mark.offset <= self.to)] {
+            self.ready.extend(self.commands.take(mark).filter(|command| command.end > Some(self.from)));
+            self.shorten();
+        }
+    }
+
+    fn shorten(&mut self) {
+        let surplus = self.tail.map_or(0, |max| self.ready.len().saturating_sub(max));
+        self.ready.drain(..surplus);
+    }
+
+    /// What can be sent already.
+    fn take_ready(&mut self) -> String {
+        if self.tail.is_some() { String::new() } else { objects(self.ready.drain(..)) }
+    }
+
+    /// The rest, with the one that runs if that is wanted.
+    fn finish(mut self, with_open: bool) -> String {
+        self.ready.extend(std::mem::take(&mut self.commands).finish().filter(|_| with_open));
+        self.shorten();
+        objects(self.ready.into_iter())
+    }
+}
+
+fn marks_in(scanner: &mut Scanner, piece: &Piece) -> Vec<Mark> {
+    match piece {
+        Piece::Output { offset, time_ns, data } => scanner.marks(*offset, *time_ns, data),
+        Piece::Gap { .. } => {
+            scanner.skip();
+            Vec::new()
+        }
+        Piece::Resize { .. } | Piece::Checkpoint { .. } => Vec::new(),
     }
 }
 

@@ -112,6 +112,16 @@ impl Pane {
         self.tmux(&["resize-window", "-x", &cols.to_string(), "-y", &rows.to_string()]);
     }
 
+    /// Has programs in the pane put into tmux's clipboard, and read from it, what they like; it has that text.
+    pub fn open_clipboard(&self, text: &str) {
+        self.tmux(&["set", "-s", "set-clipboard", "on", ";", "set-buffer", text]);
+    }
+
+    /// What was put into tmux's clipboard last.
+    pub fn clipboard(&self) -> String {
+        self.tmux(&["show-buffer"])
+    }
+
     /// What the pane shows.
     pub fn text(&self) -> String {
         trimmed(&self.tmux(&["capture-pane", "-p"]))

@@ -1,12 +1,12 @@
-//! The commands of a history, found in its output by the marks that shells put there (`OSC 133`, `OSC 633`; see
-//! [`Marks`]).
+//! The commands of a history, by the marks that shells put into its output (`OSC 133`, `OSC 633`): heard again as a screen has heard
+//! them ([`Marks`]).
 //!
-//! **Invariants.** What is found does not depend on how the output was cut. Memory is one sequence and one command.
+//! **Invariant.** Memory is one command.
 
 use serde::Serialize;
 
-use super::piece::Piece;
-use crate::mirror::{Marks, NOTICE_BYTES_MAX, Told};
+use super::marks::Mark;
+use crate::mirror::{Marks, Told};
 
 /// A command that was run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,54 +32,19 @@ pub struct Command {
 #[derive(Debug, Default)]
 pub struct Commands {
     marks: Marks,
-    /// A sequence that has begun.
-    begun: Vec<u8>,
     open: Option<Command>,
 }
 
 impl Commands {
-    /// Takes in the next piece; the commands that end in it.
-    pub fn take(&mut self, piece: &Piece) -> Vec<Command> {
-        match piece {
-            Piece::Output { offset, time_ns, data } => self.scan(*offset, time_ns / 1_000_000, data),
-            Piece::Gap { .. } => {
-                self.begun.clear();
-                Vec::new()
-            }
-            Piece::Resize { .. } | Piece::Checkpoint { .. } => Vec::new(),
-        }
+    /// Takes in the next mark; the command that ends with it.
+    pub fn take(&mut self, mark: &Mark) -> Option<Command> {
+        let told = self.marks.hear(&mark.head)?;
+        self.turn(told, mark.offset, mark.time_ns / 1_000_000)
     }
 
     /// The one that runs.
     pub fn finish(self) -> Option<Command> {
         self.open
-    }
-
-    fn scan(&mut self, offset: u64, now_ms: u64, data: &[u8]) -> Vec<Command> {
-        let (mut ended, mut at) = (Vec::new(), 0);
-        while at < data.len() {
-            if self.begun.is_empty() {
-                let Some(found) = memchr::memchr(0x1b, &data[at..]) else { break };
-                at += found;
-            }
-            let byte = data[at];
-            at += 1;
-            self.begun.push(byte);
-            match state(&self.begun) {
-                Sequence::Begun => {}
-                Sequence::Other => {
-                    // What ended it may begin another.
-                    at -= usize::from(byte == 0x1b && self.begun.len() > 1);
-                    self.begun.clear();
-                }
-                Sequence::Whole(payload) => {
-                    let told = self.marks.hear(payload);
-                    self.begun.clear();
-                    ended.extend(told.and_then(|told| self.turn(told, offset + at as u64, now_ms)));
-                }
-            }
-        }
-        ended
     }
 
     fn turn(&mut self, told: Told, offset: u64, now_ms: u64) -> Option<Command> {
@@ -99,40 +64,17 @@ impl Commands {
     }
 }
 
-enum Sequence<'a> {
-    /// It may become one that matters.
-    Begun,
-    /// It is none that matters.
-    Other,
-    /// What is between introducer and terminator.
-    Whole(&'a [u8]),
-}
-
-fn state(bytes: &[u8]) -> Sequence<'_> {
-    const INTRODUCERS: [&[u8]; 2] = [b"\x1b]133;", b"\x1b]633;"];
-    let begins = |introducer: &&[u8]| introducer.starts_with(bytes) || bytes.starts_with(introducer);
-    if !INTRODUCERS.iter().any(begins) || bytes.len() > NOTICE_BYTES_MAX {
-        return Sequence::Other;
-    }
-    match bytes {
-        [_, b']', payload @ .., 0x07] | [_, b']', payload @ .., 0x1b, b'\\'] => Sequence::Whole(payload),
-        _ => Sequence::Begun,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use crate::log::scanner::Scanner;
 
     fn found(pieces: &[(u64, &[u8])]) -> (Vec<Command>, Option<Command>) {
-        let mut commands = Commands::default();
-        let mut offset = 0;
-        let mut ended = Vec::new();
+        let (mut commands, mut scanner) = (Commands::default(), Scanner::default());
+        let (mut offset, mut ended) = (0, Vec::new());
         for (time_ms, data) in pieces {
-            let data = bytes::Bytes::copy_from_slice(data);
-            ended.extend(commands.take(&Piece::Output { offset, time_ns: time_ms * 1_000_000, data: data.clone() }));
+            let marks = scanner.marks(offset, time_ms * 1_000_000, data);
+            ended.extend(marks.iter().filter_map(|mark| commands.take(mark)));
             offset += data.len() as u64;
         }
         (ended, commands.finish())
@@ -157,19 +99,5 @@ mod tests {
         );
         let open = open.unwrap();
         assert_eq!((open.line.as_str(), open.offset, open.started), ("", OUTPUT.len() as u64, 1700));
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_found_does_not_depend_on_cuts(noise in prop::collection::vec(any::<u8>(), 0..40), cut in any::<prop::sample::Index>(), other in any::<prop::sample::Index>()) {
-            let output = [&noise[..], b"\x1b\\", OUTPUT, b"\x1b", OUTPUT].concat();
-            let (mut a, mut b) = (cut.index(output.len()), other.index(output.len()));
-            if a > b {
-                (a, b) = (b, a);
-            }
-            let whole = found(&[(5, &output)]);
-            prop_assert_eq!(&found(&[(5, &output[..a]), (5, &output[a..b]), (5, &output[b..])]), &whole);
-            prop_assert_eq!(whole.0.len() >= 2, true);
-        }
     }
 }

@@ -5,6 +5,7 @@
 //!   b ++ offset                   a block of output that begins there (`block`)
 //!   r ++ offset ++ ordinal        the size became this, there
 //!   c ++ offset ++ ordinal        a part of a checkpoint, which rebuilds the screen as it was there
+//!   m ++ offset                   marks in a row, of which the first ends there (`marks`)
 //!   s                             how far the tree is: `Standing`
 //! ```
 //!
@@ -13,7 +14,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{block::Damaged, piece::GapReason};
+use super::{block::Damaged, piece::GapReason, scanner::Scanner};
 use crate::{Size, mirror};
 
 /// What a key says about its value.
@@ -22,6 +23,7 @@ pub(super) enum Key {
     Block(u64),
     Resize(u64, u32),
     Checkpoint(u64, u32),
+    Marks(u64),
 }
 
 /// Where the tree's own standing is kept.
@@ -33,6 +35,7 @@ impl Key {
             Self::Block(offset) => (b'b', offset, None),
             Self::Resize(offset, ordinal) => (b'r', offset, Some(ordinal)),
             Self::Checkpoint(offset, ordinal) => (b'c', offset, Some(ordinal)),
+            Self::Marks(offset) => (b'm', offset, None),
         };
         let mut key = vec![kind];
         key.extend(offset.to_be_bytes());
@@ -42,20 +45,19 @@ impl Key {
 
     pub(super) fn decode(key: &[u8]) -> Option<Self> {
         let offset = u64::from_be_bytes(key.get(1..9)?.try_into().ok()?);
-        if key[0] == b'b' {
-            return (key.len() == 9).then_some(Self::Block(offset));
-        }
-        let ordinal = u32::from_be_bytes(key.get(9..)?.try_into().ok()?);
+        let ordinal = || Some(u32::from_be_bytes(key.get(9..)?.try_into().ok()?));
         match key[0] {
-            b'r' => Some(Self::Resize(offset, ordinal)),
-            b'c' => Some(Self::Checkpoint(offset, ordinal)),
+            b'b' => (key.len() == 9).then_some(Self::Block(offset)),
+            b'm' => (key.len() == 9).then_some(Self::Marks(offset)),
+            b'r' => Some(Self::Resize(offset, ordinal()?)),
+            b'c' => Some(Self::Checkpoint(offset, ordinal()?)),
             _ => None,
         }
     }
 
     pub(super) fn offset(self) -> u64 {
         match self {
-            Self::Block(offset) | Self::Resize(offset, _) | Self::Checkpoint(offset, _) => offset,
+            Self::Block(offset) | Self::Resize(offset, _) | Self::Checkpoint(offset, _) | Self::Marks(offset) => offset,
         }
     }
 }
@@ -81,6 +83,9 @@ pub(super) struct Standing {
     pub(super) bytes: u64,
     /// When the oldest block here began, nanoseconds since the Unix epoch; 0 if there is none.
     pub(super) oldest_ns: u64,
+    /// What of a mark has come before the end.
+    #[serde(default)]
+    pub(super) scanner: Scanner,
 }
 
 /// Why there is nothing before the floor.
@@ -147,8 +152,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_read_back_and_sort_by_offset(a in any::<u64>(), b in any::<u64>(), ordinal in any::<u32>(), kind in 0usize..3) {
-            let key = |offset| [Key::Block(offset), Key::Resize(offset, ordinal), Key::Checkpoint(offset, ordinal)][kind];
+        fn keys_read_back_and_sort_by_offset(a in any::<u64>(), b in any::<u64>(), ordinal in any::<u32>(), kind in 0usize..4) {
+            let key = |offset| {
+                [Key::Block(offset), Key::Resize(offset, ordinal), Key::Checkpoint(offset, ordinal), Key::Marks(offset)][kind]
+            };
             prop_assert_eq!(Key::decode(&key(a).encode()), Some(key(a)));
             prop_assert_eq!(key(a).encode().cmp(&key(b).encode()), a.cmp(&b));
         }

@@ -1,4 +1,4 @@
-//! A terminal's transcript: every output byte, every resize, and checkpoints, addressed by offset.
+//! A terminal's transcript: every output byte, every resize, checkpoints, and marks, addressed by offset.
 //!
 //! ```text
 //!   lane ──► journal (memory that outlives the supervisor) ──► follower ─┐
@@ -10,7 +10,8 @@
 //!
 //! What a terminal puts out is in its lane's [`journal`] first. One log thread, to which [`service`] is the handle, follows all journals and turns what is
 //! there into [blocks](block) in a tree of the [`store`], a tree a terminal. A [`reader`] gives them back by offset, in [`piece`]s, of which
-//! [`render`] makes lines and [`excerpt`] gives those of a range.
+//! [`render`] makes lines and [`excerpt`] gives those of a range. What programs told on the way a [`scanner`] finds, once: it is kept apart as
+//! [`marks`], of which [`commands`] makes commands.
 //!
 //! **Invariants.** No actor's thread waits for a disk. A journal's segment is freed once it is on disk, or declared missing.
 
@@ -19,11 +20,13 @@ pub mod commands;
 pub mod excerpt;
 pub mod journal;
 mod key;
+pub mod marks;
 pub mod piece;
 pub mod reader;
 pub mod render;
 pub mod replay;
 pub mod retention;
+pub mod scanner;
 pub mod service;
 pub mod stats;
 pub mod store;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::{
     block::{self, Block, Damaged, RAW_BYTES_MAX},
     key::{Control, Key, STANDING, Standing},
+    marks::{MarkPage, Pack},
     piece::{GapReason, Page, PageStart, Piece},
     store::{Store, StoreError, Tree},
     tree,
@@ -41,6 +42,8 @@ pub struct Reader {
 
 /// Control records of a page.
 const CONTROLS_MAX: usize = 4096;
+/// Packs of a page of marks: up to 128 KiB of them, and some megabytes in memory where each is tiny.
+const PACKS_MAX: usize = 16;
 
 impl Reader {
     /// Of that terminal's log in `store`, be there one or not.
@@ -84,6 +87,31 @@ impl Reader {
             page.pieces.append(&mut pieces);
             page.next = (next < to).then_some(next);
         }
+        Ok(Some(page))
+    }
+
+    /// Marks that end behind `after`, and how far output was listened to. `None` if nothing was ever logged.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn marks(&self, after: u64) -> Result<Option<MarkPage>, StoreError> {
+        let Some(Standing { floor, end, scanner, .. }) = self.standing()? else { return Ok(None) };
+        let after = after.max(floor);
+        // Packs may grow, or lose their beginning, meanwhile: each is looked for by what it holds, and what is newer than the standing is left out.
+        let (first, last) = (Key::Marks(after).encode(), Key::Marks(end).encode());
+        let before = self.tree.range_back(b"m".as_slice()..=first.as_slice(), 1)?.pop();
+        let first = before.map_or(first, |(key, _)| key);
+        let packs = self.tree.range(first.as_slice()..=last.as_slice(), PACKS_MAX)?;
+        let mut page = MarkPage { marks: Vec::new(), next: None, end, scanner };
+        let mut reached = after;
+        for (key, value) in &packs {
+            let first = Key::decode(key).map_or(after, Key::offset);
+            reached = reached.max(first);
+            let marks = Pack::decode(first, value).unwrap_or_default();
+            page.marks.extend(marks.into_iter().filter(|mark| mark.offset > after && mark.offset <= end));
+        }
+        reached = page.marks.last().map_or(reached, |mark| mark.offset.max(reached));
+        page.next = (packs.len() == PACKS_MAX).then_some(reached);
         Ok(Some(page))
     }
 

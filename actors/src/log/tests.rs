@@ -18,11 +18,15 @@ use proptest::prelude::*;
 
 use super::{
     journal::{BYTES_MIN, Bell, DataPath, Journal, JournalFds, Kind, RECORD_MAX},
+    key::{STANDING, Standing},
+    marks::{Mark, PACK_BYTES_MAX},
     piece::{Page, PageStart, Piece},
     reader::Reader,
     retention::Limits,
+    scanner::Scanner,
     service::{Command, Settings},
     store::Store,
+    tree,
     writer::Writer,
 };
 use crate::{Size, TermId, mirror};
@@ -172,6 +176,33 @@ impl World {
         missing
     }
 
+    /// Holds the marks on disk, and those that are found behind it, against those in all that was put out; how many there are.
+    fn check_marks(&self, id: TermId) -> usize {
+        let (reader, output) = (Reader::new(&self.store, id), &self.models[&id].output);
+        let (mut found, mut next, mut rest) = (Vec::new(), Some(0), (0, Scanner::default()));
+        while let Some(page) = next.and_then(|after| reader.marks(after).unwrap()) {
+            found.extend(page.marks);
+            assert!(page.next.is_none_or(|after| Some(after) > next), "a page of marks gets on");
+            (next, rest) = (page.next, (page.end, page.scanner));
+        }
+        found.extend(rest.1.marks(rest.0, 0, &output[rest.0 as usize..]));
+        let floor = reader.page(PageStart::Offset(0), 0, 0).unwrap().map_or(0, |page| page.floor);
+        let told = |mark: Mark| (mark.offset > floor).then_some((mark.offset, mark.head, mark.len));
+        let expected: Vec<_> = Scanner::default().marks(0, 0, output).into_iter().filter_map(told).collect();
+        assert_eq!(found.into_iter().map(|mark| (mark.offset, mark.head, mark.len)).collect::<Vec<_>>(), expected);
+        expected.len()
+    }
+
+    /// What is in a terminal's tree with that first byte; the log's own sum is that of all.
+    fn stored(&self, id: TermId, kind: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let tree = self.store.tree(tree::name(id));
+        let standing = tree.get(STANDING).unwrap().map(|bytes| rmp_serde::from_slice::<Standing>(&bytes).unwrap());
+        let all = tree.scan(b"").unwrap().into_iter().filter(|(key, _)| key != STANDING);
+        let bytes: usize = all.map(|(key, value)| key.len() + value.len()).sum();
+        assert_eq!(standing.unwrap_or_default().bytes, bytes as u64, "the sum is that of what is there");
+        tree.scan(kind).unwrap()
+    }
+
     fn sizes_on_disk(&self, id: TermId) -> Vec<(u64, Size)> {
         let Some(page) = Reader::new(&self.store, id).page(PageStart::Offset(0), u64::MAX, usize::MAX).unwrap() else {
             return Vec::new();
@@ -223,8 +254,33 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// Text that compresses, or noise that does not.
+/// Text with marks in it, some of them without an end or too long.
+fn marked(len: usize, kind: u8) -> Vec<u8> {
+    let text = |n: usize| match (n + usize::from(kind)) % 9 {
+        0 => format!("\x1b]0;title {n}\x07"),
+        1 => format!("\x1b]2;a title without an end {n}"),
+        2 => format!("\x1b]633;E;command {n}\x1b\\\x1b]133;C\x07"),
+        3 => format!("\x1b]133;D;{}\x07\x1b]133;A\x07$ ", n % 3),
+        4 => format!("\x1b]7;file:///{}\x07", "long/".repeat(n % 40 * 50)),
+        5 => format!("\x1b]52;c;{}\x07\x1b]9;4;1;{n}\x07", "x".repeat(n % 70 * 1000)),
+        _ => "a line that tells nothing [2]\r\n".repeat(n % 30),
+    };
+    let mut out = Vec::new();
+    for n in 0.. {
+        out.extend_from_slice(text(n).as_bytes());
+        if out.len() >= len {
+            break;
+        }
+    }
+    out.truncate(len);
+    out
+}
+
+/// Text that compresses, noise that does not, or marks.
 fn bytes(len: usize, kind: u8) -> Vec<u8> {
+    if kind >= 160 {
+        return marked(len, kind);
+    }
     let mut state = u64::from(kind) + 1;
     let noise = move |_| {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -252,7 +308,7 @@ proptest! {
             match act {
                 Act::Output(id, len, kind) => world.output(TermId(id), &bytes(len, kind)),
                 Act::Trickle(id, passes) => for pass in 0..passes {
-                    world.output(TermId(id), format!("tick {pass}\r\n").as_bytes());
+                    world.output(TermId(id), format!("tick {pass}\r\n\x1b]2;a title in\x1b[m two\x07\x1b]1;cut").as_bytes());
                     world.writer.pass_or_fail();
                 },
                 Act::Resize(id, cols) => world.resize(TermId(id), cols),
@@ -268,6 +324,7 @@ proptest! {
                 Act::Read(id, at, max) => if let Some(model) = world.models.get(&TermId(id)) {
                     let from = at.index(model.output.len() + 1) as u64;
                     let missing = world.check(TermId(id), from, max);
+                    world.check_marks(TermId(id));
                     prop_assert!(evicted || missing == 0, "{missing} bytes are missing");
                 },
             }
@@ -277,6 +334,8 @@ proptest! {
         for (id, model) in &world.models {
             let missing = world.check(*id, 0, 50_000);
             prop_assert!(evicted || missing == 0, "{missing} bytes are missing");
+            world.check_marks(*id);
+            world.stored(*id, b"m");
             if !evicted {
                 prop_assert_eq!(&world.sizes_on_disk(*id), &model.sizes);
             }
@@ -355,10 +414,12 @@ fn who_asks_for_everything_to_be_on_disk_during_a_pass_is_answered_after_the_nex
 }
 
 #[test]
-fn blocks_that_are_merged_while_they_are_read_leave_no_gap() {
+fn blocks_that_are_merged_and_marks_that_are_added_to_while_they_are_read_leave_no_gap() {
+    const TURN: &[u8] = b"\x1b]0;a title\x07a little more\n";
+    const MARK_END: u64 = 12;
     let mut world = World::new();
     let id = TermId(0);
-    world.output(id, b"begun");
+    world.output(id, TURN);
     world.writer.pass_or_fail();
     let done = Arc::new(AtomicBool::new(false));
     let (store, until) = (world.store.clone(), done.clone());
@@ -372,14 +433,111 @@ fn blocks_that_are_merged_while_they_are_read_leave_no_gap() {
                 assert_eq!(offset, next);
                 next += data.len() as u64;
             }
+            let (mut marks, mut after, mut end) = (Vec::new(), Some(0), 0);
+            while let Some(page) = after.and_then(|after| reader.marks(after).unwrap()) {
+                marks.extend(page.marks.iter().map(|mark| mark.offset));
+                (after, end) = (page.next, page.end);
+            }
+            let turns = end / TURN.len() as u64;
+            assert_eq!(marks, (0..turns).map(|turn| turn * TURN.len() as u64 + MARK_END).collect::<Vec<_>>());
             pages += 1;
         }
         pages
     });
     for _ in 0..2000 {
-        world.output(id, b"a little more\n");
+        world.output(id, TURN);
         world.writer.pass_or_fail();
     }
     done.store(true, Ordering::Release);
     assert!(reading.join().unwrap() > 10, "nothing was read meanwhile");
+}
+
+/// Of titles that are all there is, and that do not compress.
+#[test]
+fn a_flood_of_marks_takes_small_values_and_at_most_twice_the_room_of_its_output() {
+    let mut world = World::new();
+    let noise: Vec<u8> = bytes(4 << 20, 1).iter().map(|byte| b'!' + byte % 90).collect();
+    let titles = |len: usize, count: usize| -> Vec<u8> {
+        noise.chunks(len).take(count).flat_map(|text| [b"\x1b]0;", text, b"\x07"].concat()).collect()
+    };
+    for (id, output) in [(TermId(0), titles(1, 300_000)), (TermId(1), titles(1000, 4000))] {
+        world.output(id, &output);
+        world.writer.pass_or_fail();
+        let packs = world.stored(id, b"m");
+        let bytes: usize = packs.iter().map(|(key, value)| key.len() + value.len()).sum();
+        assert!(packs.iter().all(|(_, value)| value.len() <= PACK_BYTES_MAX + 5));
+        assert!(bytes <= 2 * output.len(), "{bytes} bytes for {}", output.len());
+        eprintln!(
+            "{} marks in {} values and {bytes} bytes, of {} bytes of output",
+            world.check_marks(id),
+            packs.len(),
+            output.len()
+        );
+    }
+}
+
+#[test]
+fn a_mark_now_and_then_does_not_leave_a_value_for_each() {
+    let mut world = World::new();
+    let id = TermId(0);
+    for turn in 0..2000 {
+        world.output(id, format!("\x1b]0;working {turn}\x07").as_bytes());
+        world.writer.pass_or_fail();
+        if turn % 100 == 0 {
+            world.crash();
+        }
+    }
+    assert_eq!(world.check_marks(id), 2000);
+    let values = world.stored(id, b"m").len();
+    assert!(values < 50, "{values} values");
+}
+
+#[test]
+fn what_is_removed_takes_its_marks_along() {
+    let mut world = World::new();
+    let id = TermId(0);
+    for _ in 0..40 {
+        world.output(id, &marked(100_000, 0));
+        world.writer.pass_or_fail();
+    }
+    // Ends what has begun.
+    world.output(id, b"\x07");
+    world.writer.pass_or_fail();
+    let all = world.check_marks(id);
+    let bytes: usize = world.stored(id, b"").iter().map(|(key, value)| key.len() + value.len()).sum();
+    for part in [2, 3, 10, usize::MAX] {
+        let term_bytes_max = (bytes / part) as u64;
+        world.writer.settings.limits = Limits { term_bytes_max, ..UNLIMITED };
+        world.writer.pass_or_fail();
+        let left = world.check_marks(id);
+        let floor = Reader::new(&world.store, id).page(PageStart::Offset(0), 0, 0).unwrap().unwrap().floor;
+        let kept = world.stored(id, b"m");
+        assert!(left < all && kept.iter().all(|(key, _)| key[1..] > floor.to_be_bytes()[..]));
+        assert!(term_bytes_max > 0 || (left == 0 && kept.is_empty()), "{left} marks of nothing");
+        // What comes then is heard as ever.
+        world.writer.settings.limits = UNLIMITED;
+        world.output(id, b"\x1b]133;A\x07");
+        world.writer.pass_or_fail();
+        assert_eq!(world.check_marks(id), left + 1);
+    }
+}
+
+#[test]
+fn a_mark_that_a_gap_has_cut_short_is_none() {
+    let mut world = World::new();
+    let id = TermId(0);
+    world.output(id, b"\x1b]0;begun, and");
+    world.writer.pass_or_fail();
+    let reader = Reader::new(&world.store, id);
+    assert_ne!(reader.marks(0).unwrap().unwrap().scanner, Scanner::default());
+    // Another journal, whose first output is some way on.
+    world.fds = JournalFds::create().unwrap();
+    world.crash();
+    world.journal.begin(id, 100);
+    world.output(id, b" ended\x07\x1b]2;whole\x07");
+    world.writer.pass_or_fail();
+    let page = Reader::new(&world.store, id).marks(0).unwrap().unwrap();
+    let found: Vec<_> = page.marks.iter().map(|mark| (mark.offset, &mark.head[..])).collect();
+    assert_eq!(found, [(117, &b"2;whole"[..])]);
+    assert_eq!(page.scanner, Scanner::default());
 }

@@ -6,14 +6,18 @@
 //!                          small blocks at the end are merged with it, so that a trickle does not leave one block a second
 //! ```
 //!
+//! Output is listened to on the way: marks that are found go into packs, the last of which is gone on with while it is small.
+//!
 //! **Invariants.** Output from `floor` to `end` is in blocks, or in declared gaps, each byte once. An entry is taken once, however often it
-//! is offered: the standing says how far the journal was read. Nothing of a `TermLog` matters but what is written: it is
+//! is offered: the standing says how far the journal was read. Marks are those of the output from `floor` to `end`, by where they end, each
+//! once; what has begun at `end` is in the standing as well. Nothing of a `TermLog` matters but what is written: it is
 //! rebuilt from the standing at any time.
 
 use super::{
     block::{self, Block, RAW_BYTES_MAX},
     journal::{Entry, Kind},
     key::{Control, FloorReason, Key, STANDING, Standing},
+    marks::Pack,
     store::{Changes, Store, StoreError, Tree},
 };
 use crate::TermId;
@@ -59,6 +63,16 @@ impl Stored {
     }
 }
 
+/// The marks that were found last.
+#[derive(Debug, Default)]
+struct LastPack {
+    pack: Pack,
+    /// Bytes of key and value as it is stored; 0 if it is not.
+    stored_bytes: u64,
+    /// It has marks that are not stored.
+    is_new: bool,
+}
+
 /// See the module's head.
 #[derive(Debug)]
 pub(super) struct TermLog {
@@ -67,6 +81,7 @@ pub(super) struct TermLog {
     /// The blocks behind the last large one, the newest last: those that may be merged.
     tail: Vec<Stored>,
     pending: Block,
+    marks: LastPack,
     changes: Changes,
     parts: Option<Vec<u8>>,
     dirty: bool,
@@ -94,6 +109,7 @@ impl TermLog {
             standing,
             tail: Vec::new(),
             pending: Block::default(),
+            marks: LastPack::default(),
             changes: Vec::new(),
             parts: None,
             dirty: false,
@@ -101,6 +117,7 @@ impl TermLog {
             gap_bytes: 0,
         };
         log.tail = log.load_tail()?;
+        log.marks = log.load_marks()?;
         Ok(log)
     }
 
@@ -115,6 +132,17 @@ impl TermLog {
             tail.insert(0, Stored { offset, raw_len, bytes: key.len() + value.len() });
         }
         Ok(tail)
+    }
+
+    /// The last pack, if it is to be gone on with.
+    fn load_marks(&self) -> Result<LastPack, StoreError> {
+        let last = self.tree.range_back(b"m".as_slice()..=b"n".as_slice(), 1)?.pop();
+        let open = last.and_then(|(key, value)| {
+            let pack = Pack::of(&Pack::decode(Key::decode(&key)?.offset(), &value).ok()?);
+            let stored_bytes = (key.len() + value.len()) as u64;
+            pack.is_open().then_some(LastPack { pack, stored_bytes, is_new: false })
+        });
+        Ok(open.unwrap_or_default())
     }
 
     /// Whether an entry of that journal has been taken before.
@@ -153,6 +181,7 @@ impl TermLog {
         // The same output under another position: the journal was lost and its bytes came again from elsewhere.
         let known = self.end().saturating_sub(entry.offset).min(payload.len() as u64) as usize;
         let mut rest = &payload[known..];
+        self.listen(rest, entry.time_ns);
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(RAW_BYTES_MAX - self.pending.raw.len()));
             self.pending.push(now, entry.time_ns);
@@ -162,6 +191,34 @@ impl TermLog {
             rest = later;
         }
         self.standing.checkpoint_at = None;
+    }
+
+    /// Finds the marks in output that follows on what was taken.
+    fn listen(&mut self, output: &[u8], time_ns: u64) {
+        let (from, mut scanner) = (self.end(), std::mem::take(&mut self.standing.scanner));
+        scanner.scan(from, output, |found| {
+            if !self.marks.pack.push(found, time_ns) {
+                self.put_marks();
+                self.marks = LastPack::default();
+                self.marks.pack.push(found, time_ns);
+            }
+            self.marks.is_new = true;
+        });
+        self.standing.scanner = scanner;
+    }
+
+    /// Has the marks written that are not.
+    fn put_marks(&mut self) {
+        if !std::mem::take(&mut self.marks.is_new) {
+            return;
+        }
+        let (key, value) = (Key::Marks(self.marks.pack.first()).encode(), self.marks.pack.encode());
+        self.standing.bytes -= self.marks.stored_bytes;
+        self.marks.stored_bytes = (key.len() + value.len()) as u64;
+        self.put(key, value);
+        if !self.marks.pack.is_open() {
+            self.marks = LastPack::default();
+        }
     }
 
     /// Offset after the last byte that was taken.
@@ -182,6 +239,7 @@ impl TermLog {
         self.gap_bytes += offset - from;
         self.standing.end = offset;
         self.standing.checkpoint_at = None;
+        self.standing.scanner.skip();
         self.dirty = true;
     }
 
@@ -244,6 +302,7 @@ impl TermLog {
         let logged = self.sealed_bytes + self.pending.raw.len() as u64;
         self.seal();
         self.merge()?;
+        self.put_marks();
         self.write()?;
         self.sealed_bytes = 0;
         Ok(Committed { logged, gap: std::mem::take(&mut self.gap_bytes) })
@@ -309,8 +368,9 @@ impl TermLog {
     }
 
     /// Removes the oldest blocks: as many as it takes to free `bytes`, and on up to a checkpoint near by, from which what is left can be drawn.
-    /// Returns how many bytes went.
+    /// Returns how many bytes went. What was taken is committed.
     pub(super) fn evict(&mut self, bytes: u64, before_ns: u64) -> Result<u64, StoreError> {
+        debug_assert!(!self.dirty, "what was taken is committed");
         let before = self.standing.bytes;
         let Some(floor) = self.new_floor(bytes, before_ns)? else { return Ok(0) };
         self.cut_below(floor)?;
@@ -347,13 +407,14 @@ impl TermLog {
     /// Removes everything below `floor`.
     fn cut_below(&mut self, floor: u64) -> Result<(), StoreError> {
         self.cut_block_at(floor)?;
+        self.cut_marks_at(floor)?;
         self.tail.retain(|stored| stored.offset >= floor);
         // Said before it is done: who reads meanwhile is told why there is nothing, and what a kill leaves goes with the next removal.
         (self.standing.floor, self.standing.floor_reason) = (floor, FloorReason::Evicted);
         let oldest = self.tree.range(Key::Block(floor).encode().as_slice()..=b"c".as_slice(), 1)?;
         self.standing.oldest_ns = oldest.first().and_then(|(_, value)| block::peek(value)).map_or(0, |peeked| peeked.1.max(1));
         self.write()?;
-        for kind in [Key::Block(0), Key::Resize(0, 0), Key::Checkpoint(0, 0)] {
+        for kind in [Key::Block(0), Key::Resize(0, 0), Key::Checkpoint(0, 0), Key::Marks(0)] {
             let (first, end) = (kind.encode(), kind.at(floor).encode());
             loop {
                 let page = self.tree.range(first.as_slice()..=end.as_slice(), 64)?;
@@ -367,6 +428,23 @@ impl TermLog {
                 }
                 self.write()?;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes the marks up to `at` out of the pack that has them and later ones, if there is one.
+    fn cut_marks_at(&mut self, at: u64) -> Result<(), StoreError> {
+        self.marks = LastPack::default();
+        let Some((key, value)) = self.tree.range_back(b"m".as_slice()..=Key::Marks(at).encode().as_slice(), 1)?.pop() else {
+            return Ok(());
+        };
+        let Some(Ok(marks)) = Key::decode(&key).map(|key| Pack::decode(key.offset(), &value)) else { return Ok(()) };
+        let later = &marks[marks.partition_point(|mark| mark.offset <= at)..];
+        if !later.is_empty() {
+            let pack = Pack::of(later);
+            self.standing.bytes -= (key.len() + value.len()) as u64;
+            self.changes.push((key, None));
+            self.put(Key::Marks(pack.first()).encode(), pack.encode());
         }
         Ok(())
     }
@@ -390,12 +468,13 @@ impl TermLog {
 }
 
 impl Key {
-    /// The same kind of key at another offset.
+    /// The first key of the same kind that belongs to output from `offset` on. A mark belongs to the output that ends it.
     fn at(self, offset: u64) -> Self {
         match self {
             Self::Block(_) => Self::Block(offset),
             Self::Resize(..) => Self::Resize(offset, 0),
             Self::Checkpoint(..) => Self::Checkpoint(offset, 0),
+            Self::Marks(_) => Self::Marks(offset + 1),
         }
     }
 }

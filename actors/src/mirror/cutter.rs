@@ -179,24 +179,40 @@ impl Cutter {
     }
 }
 
+/// The operating system commands in `bytes`, and where each has ended: for other readers of output to be held against.
+#[cfg(test)]
+pub(crate) fn commands_in(bytes: &[u8]) -> Vec<(usize, Vec<u8>)> {
+    let command = |(at, ended)| match ended {
+        Ended::Text(Kind::Osc, payload) => Some((at, payload)),
+        Ended::Text(Kind::Dcs | Kind::Other, _) | Ended::Escape(_) | Ended::Control(_) | Ended::Character(_) => None,
+    };
+    tests::ended(bytes).0.into_iter().filter_map(command).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ended(bytes: &[u8]) -> (Vec<Ended>, Cutter) {
+    /// All that ends in `bytes`, each with where it has.
+    pub(super) fn ended(bytes: &[u8]) -> (Vec<(usize, Ended)>, Cutter) {
         let (mut cutter, mut all, mut at) = (Cutter::default(), Vec::new(), 0);
         while at < bytes.len() {
             if cutter.is_ground() {
-                assert_eq!(bytes[at], ESC);
-                cutter.escape();
+                if bytes[at] == ESC {
+                    cutter.escape();
+                }
                 at += 1;
                 continue;
             }
             let (taken, ended) = cutter.take(&bytes[at..]);
             at += taken;
-            all.extend(ended);
+            all.extend(ended.map(|ended| (at, ended)));
         }
         (all, cutter)
+    }
+
+    fn what(all: Vec<(usize, Ended)>) -> Vec<Ended> {
+        all.into_iter().map(|(_, ended)| ended).collect()
     }
 
     #[test]
@@ -204,7 +220,7 @@ mod tests {
         let (all, cutter) = ended(b"\x1b[1;\x072H\x1b(0\x1b]0;a;b\x07\x1b]2;c\x1b\\\x1bP$qm\x1b\\\x1b_x\x07y\x1b\\\x1b[?25");
         let text = |kind, text: &[u8]| Ended::Text(kind, text.to_vec());
         assert_eq!(
-            all,
+            what(all),
             [
                 Ended::Character(7),
                 Ended::Control(b"1;2H".to_vec()),
@@ -225,6 +241,6 @@ mod tests {
             assert!(all.is_empty() && cutter.is_between() && cutter.held.capacity() == 0);
         }
         let (all, _) = ended(&[b"\x1b]", &long[1..], b"\x07"].concat());
-        assert_eq!(all, [Ended::Text(Kind::Osc, long[1..].to_vec())]);
+        assert_eq!(what(all), [Ended::Text(Kind::Osc, long[1..].to_vec())]);
     }
 }

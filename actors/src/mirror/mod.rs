@@ -47,6 +47,8 @@ mod strings;
 mod tabs;
 mod view;
 
+#[cfg(test)]
+pub(crate) use self::cutter::commands_in;
 pub(crate) use self::{canvas::Canvas, view::shown};
 pub use self::{
     checkpoint::{decode_size, encode_size},

@@ -22,8 +22,8 @@ use tokio::{
 
 use super::{
     Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Detach, Drained, Gone, Hibernate, HibernateError,
-    Input, InputError, Lane, ListClients, Mode, Pump, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody, SnapshotKind,
-    Start, Stop, TakeSnapshot,
+    Input, InputError, Lane, ListClients, Mode, Pump, ReadMarks, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody,
+    SnapshotKind, Start, Stop, TakeSnapshot,
     answers::Answers,
     fanout::{Client, Need},
     intake::Intake,
@@ -37,6 +37,7 @@ use crate::{
     Size, TermId,
     log::{
         journal::{Ingest, JournalError, Kind, RECORD_MAX, Source},
+        marks::MarkPage,
         piece::{GapReason, Page},
         replay,
     },
@@ -779,6 +780,24 @@ impl Handler<ReadPage> for Terminal {
                     here
                 }
             }
+        };
+        Box::pin(read.into_actor(self))
+    }
+}
+
+impl Handler<ReadMarks> for Terminal {
+    type Result = Recalled<Option<MarkPage>>;
+
+    fn handle(&mut self, ReadMarks { after }: ReadMarks, _: &mut Self::Context) -> Self::Result {
+        if !self.logged {
+            return Box::pin(fut::ready(None));
+        }
+        let (id, log) = (self.id, self.lane.log().clone());
+        let read = async move {
+            log.read(id, move |reader| reader.marks(after)).await.unwrap_or_else(|error| {
+                tracing::error!(%id, error = &error as &dyn std::error::Error, "marks cannot be read from disk");
+                None
+            })
         };
         Box::pin(read.into_actor(self))
     }

@@ -9,7 +9,10 @@ use tokio::sync::oneshot;
 use super::fanout::{ClientId, Mode, Outbox};
 use crate::{
     Size, TermId,
-    log::piece::{Page, PageStart},
+    log::{
+        marks::MarkPage,
+        piece::{Page, PageStart},
+    },
     mirror::ScreenView,
     pty::{Exit, Master},
     registry::Report,
@@ -271,4 +274,12 @@ pub struct ReadPage {
     pub to: u64,
     /// Most bytes of output wanted.
     pub bytes_max: usize,
+}
+
+/// From a connection: asks for what the log has of what programs told; `None` if it has nothing of this terminal.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Option<MarkPage>")]
+pub struct ReadMarks {
+    /// Marks that end behind this offset.
+    pub after: u64,
 }

@@ -36,7 +36,7 @@ pub use self::{
     lane::Lane,
     messages::{
         Attach, AttachFrom, Attached, Buried, Checkpoint, ClientView, Course, Detach, Drained, Gone, Held, Hibernate,
-        HibernateError, Input, InputError, ListClients, Pump, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody,
+        HibernateError, Input, InputError, ListClients, Pump, ReadMarks, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody,
         SnapshotKind, Start, Stop, TakeSnapshot,
     },
 };
