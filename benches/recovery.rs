@@ -73,8 +73,17 @@ async fn create(instance: &Instance, count: usize) {
     let mut client = instance.client().await;
     for _ in 0..count {
         let command = CHILD.map(str::to_owned).to_vec();
-        let new =
-            Op::New { name: None, command, cwd: None, env: Vec::new(), size: None, token: 0, if_absent: false, no_log: false };
+        let new = Op::New {
+            name: None,
+            command,
+            cwd: None,
+            env: Vec::new(),
+            size: None,
+            token: 0,
+            if_absent: false,
+            no_log: false,
+            restart: Default::default(),
+        };
         let _: NewOk = client.call(new).await.unwrap();
     }
     ask_all(instance, count).await;

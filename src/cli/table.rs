@@ -111,13 +111,14 @@ fn columns<const N: usize>(
 fn state_colour(term: &TermInfo) -> &'static str {
     match term.state.as_str() {
         "live" | "hibernated" => GREEN,
-        "lost" => YELLOW,
+        "lost" | "restarting" => YELLOW,
         _ => DIM,
     }
 }
 
 fn row(term: &TermInfo) -> [String; 8] {
     let state = match term.exit {
+        _ if term.restart_at.is_some() => restarting(term),
         Some(ExitInfo::Code(code)) => format!("exited {code}"),
         Some(ExitInfo::Signal(signal)) => format!("exited {}", signal_text(signal)),
         Some(ExitInfo::Unknown(_)) => "exited ?".to_owned(),
@@ -133,6 +134,31 @@ fn row(term: &TermInfo) -> [String; 8] {
         bytes(term.offset),
         command(&term.command),
     ]
+}
+
+/// `restarting in 8s (5th time, exit 1)`
+fn restarting(term: &TermInfo) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(term.restart_at.unwrap_or_default());
+    let left = at.duration_since(SystemTime::now()).unwrap_or_default();
+    let why = match (&term.trouble, term.exit) {
+        (Some(trouble), _) => trouble.clone(),
+        (None, Some(ExitInfo::Code(code))) => format!("exit {code}"),
+        (None, Some(ExitInfo::Signal(signal))) => signal_text(signal),
+        (None, Some(ExitInfo::Unknown(_))) => "exit ?".to_owned(),
+        (None, None) => "lost".to_owned(),
+    };
+    format!("restarting in {} ({} time, {why})", duration(left), ordinal(term.restarts + 1))
+}
+
+fn ordinal(n: u64) -> String {
+    let ending = match (n % 100, n % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
+    };
+    format!("{n}{ending}")
 }
 
 fn command(argv: &[String]) -> String {
@@ -208,6 +234,11 @@ mod tests {
             clients: 0,
             offset,
             exit: None,
+            restart: Default::default(),
+            restarts: 0,
+            restart_at: None,
+            short_lives: None,
+            trouble: None,
             memory_bytes: 0,
             log_bytes: 0,
         };

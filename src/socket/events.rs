@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, io, rc::Rc};
 use kaval_actors::{
     TermId,
     mirror::{Notification, Told},
+    pty::Fate,
     registry::{self, Batch, FollowEvents, Followed, Happening, News, ReadEvents, TermNews},
     supervisor::Find,
 };
@@ -175,6 +176,14 @@ fn words(what: &Happening) -> (&'static str, Details) {
         Happening::Terminal(News::Recalled) => ("recalled", details([])),
         Happening::Terminal(News::Exited(exit)) => ("exited", details([("exit", json!(ExitInfo::from(*exit)))])),
         Happening::Terminal(News::Lost) => ("lost", details([])),
+        Happening::Terminal(News::Restarting { fate, due_ms, trouble }) => {
+            let exit = match fate {
+                Fate::Ended(exit) => json!(ExitInfo::from(*exit)),
+                Fate::Lost => Value::Null,
+            };
+            ("restarting", details([("exit", exit), ("at", json!(due_ms)), ("trouble", json!(trouble))]))
+        }
+        Happening::Terminal(News::Restarted { times }) => ("restarted", details([("restarts", json!(times))])),
         Happening::Terminal(News::Renamed { from }) => ("renamed", details([("from", json!(from))])),
         Happening::Removed => ("removed", details([])),
         Happening::Resized(size) => ("resized", details([("cols", json!(size.cols())), ("rows", json!(size.rows()))])),

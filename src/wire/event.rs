@@ -111,7 +111,7 @@ pub struct EventInfo {
     pub seq: u64,
     /// When, in milliseconds since the Unix epoch.
     pub time: u64,
-    /// `created`, `adopted`, `exited`, `lost`, `removed`, `renamed`, `resized`, `title`, `attached`, `detached`, `lagged`,
+    /// `created`, `adopted`, `exited`, `lost`, `restarting`, `restarted`, `removed`, `renamed`, `resized`, `title`, `attached`, `detached`, `lagged`,
     /// `bell`, `cwd`, `notification`, `progress`, `clipboard`, `command-started`, `command-finished`, `log-fault`, `log-resumed`,
     /// `supervisor-restarted`; or `missed`: numbers `from` to before `to` are not kept any more, or were never given.
     pub kind: String,

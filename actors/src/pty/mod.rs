@@ -7,9 +7,10 @@
 //! adopt ── Master and pidfd from custody, or the pid asked of the PTY
 //! input ── a queue in custody ═sendfile═► Master
 //! exit ─── pidfd readable ─► waitid, or PIDFD_GET_INFO when the child is another's to reap
+//! restart  whether another child follows, and how soon
 //! ```
 //!
-//! **Invariant.** The user's command runs at most once for a creation: never before the record that says it does is on disk.
+//! **Invariant.** The user's command runs at most once for a creation, and for each time that it is started again: never before the record that says it does is on disk.
 //!
 //! Output is not read here: [`crate::log::journal`] takes it out of the master.
 
@@ -19,7 +20,9 @@ pub mod input;
 pub mod launch;
 mod master;
 pub(crate) mod ready;
+pub mod restart;
 pub mod spawn;
 
 pub use exit::Exit;
 pub use master::Master;
+pub use restart::{Fate, Restart};

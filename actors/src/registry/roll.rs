@@ -6,7 +6,10 @@
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use super::{Announce, Happening, Listing, MemoryParts, News, Page, PerTerm, Report, Standing, Tally, TermFigures};
-use crate::{Name, TermId, pty::Exit};
+use crate::{
+    Name, TermId,
+    pty::{Exit, Fate},
+};
 
 /// What a listing takes on the wire beyond its texts: names of fields, numbers, and what the kernel says of the foreground, of which a
 /// directory is 512 bytes at most.
@@ -19,6 +22,7 @@ const TEXT_BYTES: usize = 5;
 pub(super) struct Totals {
     pub(super) spawned: u64,
     pub(super) adopted: u64,
+    pub(super) restarted: u64,
     pub(super) exited_code: u64,
     pub(super) exited_signal: u64,
     pub(super) exited_unknown: u64,
@@ -32,6 +36,7 @@ pub(super) struct Totals {
 pub(super) struct Counts {
     pub(super) live: usize,
     pub(super) hibernated: usize,
+    pub(super) restarting: usize,
     pub(super) exited: usize,
     pub(super) lost: usize,
     pub(super) clients: usize,
@@ -99,6 +104,7 @@ impl Roll {
             match listing.card.standing {
                 Standing::Live if listing.is_hibernated() => counts.hibernated += 1,
                 Standing::Live => counts.live += 1,
+                Standing::Restarting(_) => counts.restarting += 1,
                 Standing::Exited(_) => counts.exited += 1,
                 Standing::Lost => counts.lost += 1,
             }
@@ -130,10 +136,13 @@ impl Totals {
         match news {
             News::Created => self.spawned += 1,
             News::Adopted => self.adopted += 1,
-            News::Exited(Exit::Code(_)) => self.exited_code += 1,
-            News::Exited(Exit::Signal(_)) => self.exited_signal += 1,
-            News::Exited(Exit::Unknown) => self.exited_unknown += 1,
-            News::Recalled | News::Lost | News::Renamed { .. } => {}
+            News::Restarted { .. } => self.restarted += 1,
+            News::Exited(exit) | News::Restarting { fate: Fate::Ended(exit), trouble: None, .. } => match exit {
+                Exit::Code(_) => self.exited_code += 1,
+                Exit::Signal(_) => self.exited_signal += 1,
+                Exit::Unknown => self.exited_unknown += 1,
+            },
+            News::Recalled | News::Lost | News::Restarting { .. } | News::Renamed { .. } => {}
         }
     }
 }
@@ -175,7 +184,7 @@ mod tests {
         super::{Card, TermNews},
         *,
     };
-    use crate::Size;
+    use crate::{Size, pty::Restart};
 
     fn card(id: u32, standing: Standing) -> Card {
         Card {
@@ -187,6 +196,11 @@ mod tests {
             size: Size::DEFAULT,
             offset: 7,
             standing,
+            restart: Restart::Never,
+            restarts: 0,
+            short_lives: 0,
+            due_ms: 0,
+            trouble: None,
             pid: None,
         }
     }

@@ -61,6 +61,13 @@ pub(super) struct Answers {
     command_since: Option<Instant>,
 }
 
+impl Answers {
+    /// Whoever asked is no more.
+    pub(super) fn forget_questions(&mut self) {
+        (self.owed, self.undecided, self.command_since) = (Vec::new(), Vec::new(), None);
+    }
+}
+
 impl Terminal {
     /// Acts on what programs told and asked in what was drawn.
     pub(super) fn heed(&mut self, ctx: &mut Context<Self>) {
