@@ -57,6 +57,7 @@ pub(crate) const APART: &[(&str, &str, &str)] = &[
     ("character sets", "alternate screen", SHIFTED),
     ("up and down", "margins", "alacritty moves through margins; xterm stops at them"),
     ("back tab", "tab stops", "without a stop alacritty stays; xterm goes to the first column"),
+    ("origin", "rows", "alacritty keeps origin mode over a resize; xterm ends it with the margins"),
     ("origin", "save and restore", ORIGIN),
     ("origin", "save and restore by CSI", ORIGIN),
     ("origin", "alternate screen", ORIGIN),

@@ -11,7 +11,7 @@ use vt100::{Parser, Screen};
 use super::{BadCheckpoint, paint, state::State};
 use crate::Size;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// What a repaint began with.
 const REPAINT: u8 = 0x18;
 
