@@ -98,6 +98,30 @@ fn a_supervisor_killed_again_and_again_as_soon_as_it_runs_is_never_given_up() {
 }
 
 #[test]
+fn all_that_runs_in_a_terminal_is_in_its_own_control_group_which_goes_with_it() {
+    let Some(manager) = Manager::boot(CONFIG, "") else { return };
+    create_answering(&manager);
+    let group = |name: &str| manager.path("/sys/fs/cgroup/system.slice/kaval.service").join(name);
+    let members = |name: &str| fs::read_to_string(group(name).join("cgroup.procs")).unwrap_or_default();
+    assert_eq!(members("term-1").lines().count(), 1, "{}", manager.log());
+    let supervisor = manager.main_pid().unwrap();
+    // The numbers are those that the reader knows the processes by.
+    assert_eq!(members("supervisor").trim(), manager.pid_outside(supervisor).to_string());
+    manager.kill(supervisor, "-KILL");
+    let next = await_another(&manager, supervisor);
+    assert_eq!(members("supervisor").trim(), manager.pid_outside(next).to_string());
+    ask(&manager, "one");
+    manager.kaval(&["new", "-d", "u", "--", "sh", "-c", "sleep 1000 & echo begun; wait"]);
+    manager.kaval(&["wait", "u", "--match", "begun"]);
+    assert_eq!(members("term-2").lines().count(), 2);
+
+    manager.kaval(&["kill", "t"]);
+    manager.kaval(&["wait", "t", "--exit"]);
+    manager.await_some("the group's end", |_| (!group("term-1").exists()).then_some(()));
+    assert!(group("term-2").exists());
+}
+
+#[test]
 fn a_stop_ends_cleanly_and_a_start_finds_everything_that_the_manager_could_keep() {
     let Some(manager) = Manager::boot(CONFIG, "") else { return };
     create_answering(&manager);

@@ -38,7 +38,7 @@ use anyhow::{Context, bail};
 use kaval_actors::{
     TermId,
     log::{journal::DataPath, service::Log, store::Store},
-    pty::launch::FileLimits,
+    pty::{cgroup::Groups, launch::FileLimits},
     registry::{Ledger, LedgerError, Pulse, Ready, Registry, RegistryParts},
     supervisor::{
         Custody, NoCustody, Supervisor, SupervisorParts,
@@ -166,6 +166,19 @@ enum Place {
     Inherited(OwnedFd),
 }
 
+/// Control groups for terminals, where systemd runs us and lets us have them.
+fn groups() -> Option<Groups> {
+    if std::env::var_os(keeper::KEEPER_VARIABLE).is_some() {
+        return None;
+    }
+    let groups = Groups::take_over().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the service's control group cannot be used: terminals have none of their own");
+        None
+    })?;
+    tracing::info!(dir = ?groups.dir(), "each new terminal has a control group of its own");
+    Some(groups)
+}
+
 /// The open-file limits that children are given: the keeper's own, if it raised ours.
 fn original_limits() -> FileLimits {
     let current = FileLimits::current();
@@ -235,7 +248,8 @@ async fn supervise(
     if let Some(endpoint) = &endpoint {
         endpoint.set_registry(registry.clone());
     }
-    let executor = Executor::start(manifest, custody, Surroundings { socket: socket.clone(), limits })?;
+    let groups = if store.is_some() { groups() } else { None };
+    let executor = Executor::start(manifest, custody, Surroundings { socket: socket.clone(), limits, groups })?;
     let (ready, recovered) = oneshot::channel();
     let limits = reload::limits(&config);
     let parts = SupervisorParts {

@@ -109,7 +109,7 @@ impl Launch<'_> {
         }
         command.env("NOTIFY_SOCKET", self.notify_address);
         command.env("SYSTEMD_EXEC_PID", &own_pid);
-        command.env("KAVAL_KEEPER", parent_pid());
+        command.env(super::KEEPER_VARIABLE, parent_pid());
         command.env("KAVAL_NOFILE", self.limit.current.map_or("unlimited".to_owned(), |soft| soft.to_string()));
         if !held.is_empty() {
             let names: Vec<_> = held.iter().map(|(name, _)| name.as_str()).collect();

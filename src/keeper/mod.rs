@@ -61,6 +61,9 @@ use store::{Name, Store};
 /// somebody else floods the socket.
 const MESSAGES_IN_ONE_GO_MAX: usize = 65_536;
 
+/// Tells a supervisor that a keeper started it: the keeper's process id.
+pub const KEEPER_VARIABLE: &str = "KAVAL_KEEPER";
+
 /// Why the keeper could not begin. Once it has, nothing but its supervisor's end and a signal ends it.
 #[derive(Debug, Error)]
 pub enum KeeperError {
