@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::{self, IsTerminal, Read, Write},
+    io::{self, IsTerminal, Write},
     os::fd::AsFd,
     path::PathBuf,
     process::ExitCode,
@@ -14,15 +14,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use kaval_actors::Size;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use kaval_actors::{Size, mirror::Hush};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::{Instant, sleep_until},
 };
 
-use super::{Failure, Sockets, fit::Fitted, keys::Keys};
+use super::{
+    Failure, Sockets,
+    fit::Fitted,
+    keys::{self, Keys},
+};
 use crate::{
     client::{Client, ClientError, Incoming, Session, SessionOptions, Update},
     config::Config,
@@ -36,6 +43,10 @@ const SECOND_PRESS: Duration = Duration::from_millis(300);
 const FRAME: Duration = Duration::from_millis(15);
 /// How long a supervisor may be gone before a line says so.
 const QUIET_GAP: Duration = Duration::from_secs(2);
+/// Most that is read of what is typed at once: less than a session sends in one piece.
+const TYPED_BYTES: usize = 4096;
+/// How long the rest of a sequence is waited for: a key that looks like the beginning of one (Alt and `[`) is late by that.
+const REST_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// Leaves the terminal clean: main screen, no margins, typing replaces, keys plainly encoded, no mouse, no paste brackets, plain
 /// text, cursor shown, and where it was. Margins and origin mode move the cursor when reset, so that is done on the alternate
 /// screen; and as leaving that restores a cursor even where the main one was up, it is entered first: that saves the cursor as it
@@ -122,6 +133,7 @@ async fn follow(
     let mut window = Window::default();
     let mut armed_until = Instant::now();
     let mut told_gap = false;
+    let mut hush = Hush::default();
     loop {
         let gap_told_at = session.down_since().map(|since| Instant::from_std(since) + QUIET_GAP);
         tokio::select! {
@@ -152,8 +164,16 @@ async fn follow(
                     backlog.show(*offset).await?;
                 }
                 match update {
-                    Update::Screen { size, data, .. } => window.screen(size, &data).map_err(broken)?,
-                    Update::Output { data, .. } => if window.output(&data).map_err(broken)? { session.refresh() },
+                    Update::Screen { size, data, .. } => {
+                        hush = Hush::default();
+                        window.screen(size, &hush.pass(&data)).map_err(broken)?;
+                    }
+                    Update::Output { offset, data } => {
+                        let data = unasked(&mut hush, offset, &data, session.answered());
+                        if window.output(&data).map_err(broken)? {
+                            session.refresh();
+                        }
+                    }
                     Update::Resized { size } => if window.resized(size) { session.refresh() },
                     Update::Lagged { .. } | Update::Lost => {}
                     Update::Exited(exit) => return Ok(End::Exited(exit)),
@@ -167,6 +187,15 @@ async fn follow(
             }
         }
     }
+}
+
+/// Output from `offset` on, without the questions up to `answered`: somebody has answered them while this window did not.
+fn unasked(hush: &mut Hush, offset: u64, data: &[u8], answered: u64) -> Vec<u8> {
+    let settled = usize::try_from(answered.saturating_sub(offset)).unwrap_or(usize::MAX).min(data.len());
+    let (settled, open) = data.split_at(settled);
+    let mut out = hush.hush(settled);
+    out.append(&mut hush.pass(open));
+    out
 }
 
 /// What this window shows: the terminal's output as it is, or, where the sizes differ, what fits of it.
@@ -287,19 +316,37 @@ fn show(bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// What is typed, read by a thread: a terminal's own descriptor must stay blocking, since its shell shares it.
+/// What is typed, read by a thread: a terminal's own descriptor must stay blocking, since its shell shares it. What the terminal answers
+/// to a program comes whole, as far as it is written in one piece.
 fn typing() -> mpsc::Receiver<Bytes> {
     let (sender, receiver) = mpsc::channel(16);
     thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        let mut stdin = io::stdin().lock();
-        while let Ok(n @ 1..) = stdin.read(&mut buffer) {
-            if sender.blocking_send(Bytes::copy_from_slice(&buffer[..n])).is_err() {
+        let stdin = io::stdin();
+        let (mut buffer, mut held) = ([0; TYPED_BYTES], 0);
+        while let Ok(n @ 1..) = rustix::io::retry_on_intr(|| rustix::io::read(&stdin, &mut buffer[held..])) {
+            let typed = held + n;
+            let whole = keys::whole(&buffer[..typed]);
+            if whole < typed && (typed < TYPED_BYTES || whole > 0) && is_readable_soon(&stdin) {
+                if whole > 0 && sender.blocking_send(Bytes::copy_from_slice(&buffer[..whole])).is_err() {
+                    break;
+                }
+                buffer.copy_within(whole..typed, 0);
+                held = typed - whole;
+                continue;
+            }
+            if sender.blocking_send(Bytes::copy_from_slice(&buffer[..typed])).is_err() {
                 break;
             }
+            held = 0;
         }
     });
     receiver
+}
+
+/// Whether the rest of what a terminal has begun to write comes.
+fn is_readable_soon(tty: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(tty, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut fds, Some(&REST_WAIT))).is_ok_and(|ready| ready > 0)
 }
 
 /// The terminal in raw mode, until dropped.

@@ -32,6 +32,7 @@ mod control;
 mod cutter;
 mod drawing;
 mod filter;
+mod hush;
 mod marks;
 mod modes;
 mod notice;
@@ -50,6 +51,7 @@ mod view;
 pub(crate) use self::{canvas::Canvas, view::shown};
 pub use self::{
     checkpoint::{decode_size, encode_size},
+    hush::Hush,
     marks::{Marks, Notification, Progress, ProgressState, Told},
     notice::{NOTICE_BYTES_MAX, NOTICES_MAX, Notice, What},
     view::{Cell, CellColor, Cursor, ScreenView},
