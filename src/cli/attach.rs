@@ -6,6 +6,7 @@
 use std::{
     fs::File,
     io::{self, IsTerminal, Write},
+    mem,
     os::fd::AsFd,
     path::PathBuf,
     process::ExitCode,
@@ -20,7 +21,7 @@ use rustix::{
     termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr},
 };
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::{Instant, sleep_until},
 };
@@ -28,7 +29,7 @@ use tokio::{
 use super::{
     Failure, Sockets,
     fit::Fitted,
-    keys::{self, Keys},
+    keys::{self, Keys, Typed},
 };
 use crate::{
     client::{Client, ClientError, Incoming, Session, SessionOptions, Update},
@@ -119,39 +120,27 @@ enum End {
     Signalled(u8),
 }
 
-async fn follow(
-    mut session: Session,
-    mut keys: Keys,
-    read_only: bool,
-    mut backlog: Option<Backlog>,
-) -> Result<End, ClientError> {
-    let mut typed = typing();
+async fn follow(mut session: Session, keys: Keys, read_only: bool, mut backlog: Option<Backlog>) -> Result<End, ClientError> {
     let broken = ClientError::Broken;
+    let mut person = Person::new(keys).map_err(broken)?;
     let mut resized = signal(SignalKind::window_change()).map_err(broken)?;
-    let mut hung_up = signal(SignalKind::hangup()).map_err(broken)?;
-    let mut terminated = signal(SignalKind::terminate()).map_err(broken)?;
     let mut window = Window::default();
-    let mut armed_until = Instant::now();
     let mut told_gap = false;
     let mut hush = Hush::default();
     loop {
         let gap_told_at = session.down_since().map(|since| Instant::from_std(since) + QUIET_GAP);
         tokio::select! {
             biased;
-            _ = hung_up.recv() => return Ok(End::Signalled(libc::SIGHUP as u8)),
-            _ = terminated.recv() => return Ok(End::Signalled(libc::SIGTERM as u8)),
-            bytes = typed.recv() => {
-                let Some(bytes) = bytes else { return Ok(End::Detached) };
-                let typed = keys.take(&bytes);
-                if !typed.send.is_empty() && !read_only {
-                    session.input(typed.send.into()).await;
+            act = person.next() => match act {
+                Act::Typed(bytes) if read_only => drop(bytes),
+                Act::Typed(bytes) => session.input(bytes).await,
+                Act::Ended(end, last) => {
+                    if !last.is_empty() && !read_only {
+                        session.input(last).await;
+                    }
+                    return Ok(end);
                 }
-                if typed.detach {
-                    return Ok(End::Detached);
-                }
-                armed_until = Instant::now() + SECOND_PRESS;
-            }
-            () = sleep_until(armed_until), if keys.is_armed() => return Ok(End::Detached),
+            },
             _ = resized.recv() => match window_size() {
                 Some(size) if !read_only => session.resize(size).await,
                 _ => if window.turned().map_err(broken)? { session.refresh() },
@@ -160,8 +149,10 @@ async fn follow(
             update = session.next() => {
                 told_gap = false;
                 let update = update?;
-                if let (Update::Screen { offset, .. }, Some(backlog)) = (&update, backlog.take()) {
-                    backlog.show(*offset).await?;
+                if let (Update::Screen { offset, .. }, Some(backlog)) = (&update, backlog.take())
+                    && let Some(end) = backlog.show(*offset, &mut person).await?
+                {
+                    return Ok(end);
                 }
                 match update {
                     Update::Screen { size, data, .. } => {
@@ -184,6 +175,71 @@ async fn follow(
                 told_gap = true;
                 session.spoil();
                 show(b"\x1b7\x1b[1;1H\x1b[7m kaval: waiting for the supervisor \x1b[m\x1b8").map_err(broken)?;
+            }
+        }
+    }
+}
+
+/// Who sits at this window.
+struct Person {
+    typed: mpsc::Receiver<Bytes>,
+    keys: Keys,
+    armed_until: Instant,
+    hung_up: Signal,
+    terminated: Signal,
+    /// Typed, and not given out.
+    waiting: Vec<u8>,
+}
+
+/// What a person does.
+enum Act {
+    Typed(Bytes),
+    /// Is gone, having typed something before.
+    Ended(End, Bytes),
+}
+
+impl Person {
+    fn new(keys: Keys) -> io::Result<Self> {
+        let (hung_up, terminated) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
+        Ok(Self { typed: typing(), keys, armed_until: Instant::now(), hung_up, terminated, waiting: Vec::new() })
+    }
+
+    /// The next thing. May be dropped at any await without losing anything.
+    async fn next(&mut self) -> Act {
+        if !self.waiting.is_empty() {
+            return Act::Typed(mem::take(&mut self.waiting).into());
+        }
+        self.act().await
+    }
+
+    async fn act(&mut self) -> Act {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.hung_up.recv() => return Act::Ended(End::Signalled(libc::SIGHUP as u8), Bytes::new()),
+                _ = self.terminated.recv() => return Act::Ended(End::Signalled(libc::SIGTERM as u8), Bytes::new()),
+                bytes = self.typed.recv() => {
+                    let Some(bytes) = bytes else { return Act::Ended(End::Detached, Bytes::new()) };
+                    let Typed { send, detach } = self.keys.take(&bytes);
+                    self.armed_until = Instant::now() + SECOND_PRESS;
+                    if detach {
+                        return Act::Ended(End::Detached, send.into());
+                    }
+                    if !send.is_empty() {
+                        return Act::Typed(send.into());
+                    }
+                }
+                () = sleep_until(self.armed_until), if self.keys.is_armed() => return Act::Ended(End::Detached, Bytes::new()),
+            }
+        }
+    }
+
+    /// The end, once it comes; what is typed before that waits.
+    async fn end(&mut self) -> End {
+        loop {
+            match self.act().await {
+                Act::Ended(end, _) => return end,
+                Act::Typed(bytes) => self.waiting.extend_from_slice(&bytes),
             }
         }
     }
@@ -275,20 +331,27 @@ struct Backlog {
 }
 
 impl Backlog {
-    /// Puts the last lines that left the screen before `offset` into the window's scrollback.
-    async fn show(self, offset: u64) -> Result<(), ClientError> {
+    /// Puts the last lines that left the screen before `offset` into the window's scrollback, as long as nobody leaves; the end, if
+    /// somebody does.
+    async fn show(self, offset: u64, person: &mut Person) -> Result<Option<End>, ClientError> {
         let mut client = Client::connect(&self.socket).await?;
         let (format, to) = (HistoryFormat::Ansi, Some(offset));
         let req = client.request(Op::History { term: self.term, format, from: 0, to, tail: Some(self.lines) }).await?;
         loop {
-            match client.next().await? {
+            let incoming = tokio::select! {
+                biased;
+                end = person.end() => return Ok(Some(end)),
+                incoming = client.next() => incoming?,
+            };
+            match incoming {
                 Incoming::Err { error, .. } => return Err(error.into()),
                 Incoming::Event(Event::Lines { data, .. }) => show(&with_returns(&data.0)).map_err(ClientError::Broken)?,
                 Incoming::Event(Event::End { req: ended }) if ended == req => break,
                 Incoming::Ok { .. } | Incoming::Event(_) => {}
             }
         }
-        set_aside_screen(window_size()).map_err(ClientError::Broken)
+        set_aside_screen(window_size()).map_err(ClientError::Broken)?;
+        Ok(None)
     }
 }
 

@@ -79,7 +79,10 @@ impl Terminal {
         for heard in self.screen.take_heard() {
             let is_new = heard.offset > self.answers.taken_over_at;
             match heard.what {
-                What::Query(_) if self.is_decided(heard.offset) => {}
+                // Several may have been shown it, and one of them is yet to say what it has to.
+                What::Query(reply) if self.is_decided(heard.offset) => {
+                    self.answers.questions.remember(&Question { offset: heard.offset, reply }, Instant::now());
+                }
                 What::Query(reply) => {
                     let question = Question { offset: heard.offset, reply };
                     if is_new {

@@ -112,10 +112,15 @@ impl Questions {
 
     /// A question was asked of a client that may come back.
     pub(super) fn ask_absent(&mut self, question: Question, now: Instant) {
+        self.remember(&question, now);
+        self.push(Open { question, owner: None, abandoned: true, until: now + RETURN_WAIT, settled: false });
+    }
+
+    /// A question was asked of a client that may come back; it is settled, or is asked for all that.
+    pub(super) fn remember(&mut self, question: &Question, now: Instant) {
         for kind in reply::kinds(&question.reply) {
             self.leave(Shown { offset: question.offset, kind, until: None, passed_over: false }, now);
         }
-        self.push(Open { question, owner: None, abandoned: true, until: now + RETURN_WAIT, settled: false });
     }
 
     fn push(&mut self, open: Open) {
@@ -172,7 +177,7 @@ impl Questions {
         if self.left.len() >= LEFT_MAX {
             self.left.pop_front();
         }
-        self.left.push_back(Shown { until: Some(now + LEFT_WAIT), ..shown });
+        self.left.push_back(Shown { until: Some(now + LEFT_WAIT), passed_over: false, ..shown });
     }
 
     /// A client was not shown what came behind `from`.
