@@ -53,7 +53,7 @@ pub use self::{
     checkpoint::{decode_size, encode_size},
     hush::Hush,
     marks::{Marks, Notification, Progress, ProgressState, Told},
-    notice::{NOTICE_BYTES_MAX, NOTICES_MAX, Notice, What},
+    notice::{NOTICE_BYTES_MAX, NOTICES_MAX, Notice, QUESTIONS_MAX, What},
     view::{Cell, CellColor, Cursor, ScreenView},
 };
 use crate::Size;
@@ -97,7 +97,7 @@ impl Mirror {
         self.canvas.feed(&bytes[cut.to..], at + cut.to as u64)
     }
 
-    /// What programs told or asked since the last time, in order; [`NOTICES_MAX`] at most.
+    /// What programs told or asked since the last time, in order; [`NOTICES_MAX`] at most, or [`QUESTIONS_MAX`] with questions among them.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         self.fed = 0;
         self.canvas.take_heard()
