@@ -399,6 +399,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_record_answers_is_known_to_the_next_supervisor_and_only_grows() {
+        let file = Arc::new(InputQueue::create().unwrap());
+        let mut queue = InputQueue::open(file.clone()).unwrap();
+        let who = source("a client");
+        for (seq, answered) in [(1, 7), (2, 1 << 50), (3, 8)] {
+            queue.append_answering(Some(Numbered { source: who, seq }), Some(answered), b"answer").unwrap();
+        }
+        assert_eq!(queue.append(Some(Numbered { source: ANSWERS, seq: 9 }), b"again").unwrap(), Appended::Repeated);
+        let queue = InputQueue::open(file).unwrap();
+        assert_eq!((queue.last(who), queue.last(ANSWERS)), (Some(3), Some(1 << 50)));
+        assert!(queue.has(Numbered { source: who, seq: 3 }) && !queue.has(Numbered { source: who, seq: 4 }));
+    }
+
+    #[test]
     fn a_kill_between_truncating_and_moving_the_position_delivers_nothing_again() {
         let file = Arc::new(InputQueue::create().unwrap());
         let mut queue = InputQueue::open(file.clone()).unwrap();

@@ -17,10 +17,11 @@
 //! that has no answer on record is found again by the supervisor that draws it, and waits a moment for the client whose terminal has it in
 //! hand. A client that resumes is told up to where questions are settled: those are not to be shown to its terminal once more.
 //!
-//! **What is left**, and to which side it leans. A question is lost if the supervisor is killed with a checkpoint taken between the question
-//! and its answer (256 KiB of output, or a hibernation), and the client whose terminal had it in hand is gone as well. An answer is
-//! doubled if two clients were asked two questions, the later was answered first, and the supervisor is killed before the earlier
-//! is; if a client's terminal answers more than 4096 questions late; or if a client that is not kaval's own resumes and shows what is settled.
+//! **What is left**, and to which side it leans. Lost: a question behind which a checkpoint was taken (256 KiB of output, a hibernation) before
+//! it was answered, if the supervisor and the client whose terminal has it in hand are both killed then; the answer of a client that is
+//! refused since a program does not read its input; questions beyond what [`Questions`] keeps. Doubled: where two clients were asked two questions, the
+//! later was answered first, and the supervisor is killed before the earlier is; where a client comes back to another supervisor with an
+//! answer that it had not sent, and a checkpoint hides the question there; and where a client that is not kaval's own shows what is settled.
 
 use std::time::{Duration, Instant};
 
