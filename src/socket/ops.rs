@@ -320,7 +320,8 @@ async fn attach(
     };
     let program = session.program.get().cloned().unwrap_or_default();
     let attached = terminal.send(Attach { mode, size, from, program }).await.map_err(gone)?;
-    Ok((AttachOk { id: record.id.0, name: record.name.to_string() }, terminal, attached))
+    let ok = AttachOk { id: record.id.0, name: record.name.to_string(), answered: attached.answered };
+    Ok((ok, terminal, attached))
 }
 
 /// Hands input over, in order; resolves later to whether the child got it.

@@ -345,6 +345,9 @@ pub struct AttachOk {
     pub id: u32,
     /// Its name.
     pub name: String,
+    /// Questions of programs up to this offset are settled: what the stream brings of them is not to be answered.
+    #[serde(default)]
+    pub answered: u64,
 }
 
 /// The answer to `history`.

@@ -8,7 +8,7 @@ use vt100::{Callbacks, Parser};
 
 use super::{
     modes::{ORIGIN, WRAP},
-    notice::{NOTICES_MAX, Notice, What},
+    notice::{NOTICES_MAX, Notice, QUESTIONS_MAX, What},
     pen::{Color, Pen},
     state::{Place, State},
 };
@@ -49,14 +49,9 @@ impl<C: Callbacks> Drawing<'_, C> {
 
     pub(super) fn tell(&mut self, what: What) {
         if let Some(heard) = &mut self.heard {
-            let is_query = matches!(what, What::Query(_));
-            if heard.len() >= NOTICES_MAX {
-                let Some(least) =
-                    is_query.then(|| heard.iter().rposition(|notice| !matches!(notice.what, What::Query(_)))).flatten()
-                else {
-                    return;
-                };
-                heard.remove(least);
+            let most = if matches!(what, What::Query(_)) { QUESTIONS_MAX } else { NOTICES_MAX };
+            if heard.len() >= most {
+                return;
             }
             heard.push(Notice { at: self.at, what });
         }

@@ -32,6 +32,7 @@ mod control;
 mod cutter;
 mod drawing;
 mod filter;
+mod hush;
 mod marks;
 mod modes;
 mod notice;
@@ -52,8 +53,9 @@ pub(crate) use self::cutter::commands_in;
 pub(crate) use self::{canvas::Canvas, view::shown};
 pub use self::{
     checkpoint::{decode_size, encode_size},
+    hush::Hush,
     marks::{Marks, Notification, Progress, ProgressState, Told},
-    notice::{NOTICE_BYTES_MAX, NOTICES_MAX, Notice, What},
+    notice::{NOTICE_BYTES_MAX, NOTICES_MAX, Notice, QUESTIONS_MAX, What},
     view::{Cell, CellColor, Cursor, ScreenView},
 };
 use crate::Size;
@@ -94,7 +96,7 @@ impl Mirror {
         self.canvas.feed(&bytes[cut.to..], at + cut.to as u64)
     }
 
-    /// What programs told or asked since the last time, in order; [`NOTICES_MAX`] at most.
+    /// What programs told or asked since the last time, in order; [`NOTICES_MAX`] at most, or [`QUESTIONS_MAX`] with questions among them.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         self.fed = 0;
         self.canvas.take_heard()

@@ -463,11 +463,14 @@ fn what_is_told_is_told_at_its_place_also_of_a_skimmed_flood() {
 
 #[test]
 fn of_too_many_notices_the_questions_stay() {
+    let mut asked = Mirror::new(Size::DEFAULT);
+    asked.feed(&b"\x1bZ".repeat(QUESTIONS_MAX)).unwrap();
+    assert_eq!(asked.take_notices().len(), QUESTIONS_MAX);
     let mut mirror = Mirror::new(Size::DEFAULT);
     mirror.feed(&[7; NOTICES_MAX + 5]).unwrap();
     mirror.feed(b"\x1b[c").unwrap();
     let notices = mirror.take_notices();
-    assert_eq!(notices.len(), NOTICES_MAX);
+    assert_eq!(notices.len(), NOTICES_MAX + 1);
     assert!(matches!(notices.last(), Some(Notice { what: What::Query(_), .. })));
 }
 

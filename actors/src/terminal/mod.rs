@@ -24,6 +24,8 @@ mod intake;
 mod lane;
 mod messages;
 mod page;
+mod questions;
+mod reply;
 mod reporter;
 mod screen;
 mod state;
