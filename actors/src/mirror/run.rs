@@ -226,7 +226,7 @@ impl Run {
             }
             b'J' | b'K' if first <= 2 && self.pen.is_eraser() => _ = self.inner_col()?,
             b'X' if self.pen.is_eraser() => _ = self.inner_col()?,
-            b'P' | b'L' | b'M' | b'S' if !self.is_colored() => _ = self.inner_col()?,
+            b'P' | b'S' if !self.is_colored() => _ = self.inner_col()?,
             _ => return None,
         }
         Some(())
