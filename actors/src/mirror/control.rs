@@ -81,6 +81,9 @@ impl<C: Callbacks> Drawing<'_, C> {
     }
 
     fn plain_sequence(&mut self, last: u8, params: &Params) {
+        if params.has_parts() && last != b'm' {
+            return;
+        }
         let count = params.count(0);
         match last {
             b'A' | b'B' | b'C' | b'D' | b'E' | b'F' | b'G' | b'H' | b'I' | b'Z' | b'`' | b'a' | b'd' | b'e' | b'f' | b'j'

@@ -355,8 +355,8 @@ const CASES: &[Drawn] = &[
     ((5, 3), "ab\r\ncd\x1b[LX", "ab\nX\ncd\n", (1, 1)),
     ((5, 3), "ab\r\ncd\x1b[A\x1b[MX", "Xd\n", (0, 1)),
     ((5, 3), "ab\x1b[2;3r\x1b[1;2H\x1b[LX", "aX\n", (0, 2)),
-    ((5, 2), "abc\r\nde\x1b6X\r\x1b6Y", "Yabc\n dX\n", (1, 1)),
-    ((5, 2), "abcd\r\nefgh\x1b9\x1b9X", "bcd\nfgh X\n", (1, 4)),
+    ((5, 2), "abc\r\nde\x1b6X\r\x1b6Y", " abc\nYdX\n", (1, 1)),
+    ((5, 2), "abcd\r\nefgh\x1b9\x1b9X", "cd\ngh  X\n", (1, 4)),
     ((5, 2), "abcde\x1b9X", "bcde\nX\n", (1, 1)),
     ((5, 2), "abcde\x1b[1'}X", "abcd\nX\n", (1, 1)),
     ((5, 2), "abcde\x1b[2 @X", "cde\nX\n", (1, 1)),
@@ -384,7 +384,8 @@ const CASES: &[Drawn] = &[
     ((9, 2), "\x1b(0lqk\x1b(Blqk", "┌─┐lqk\n", (0, 6)),
     ((9, 2), "\x1b)0a\x0eq\x0fq", "a─q\n", (0, 3)),
     ((9, 2), "\x1b*0\x1bNqq\x1b(A#", "─q£\n", (0, 3)),
-    // What is no character.
+    // What is no character, and no parameter.
+    ((9, 2), "a\x1b[1:4Cb\x1b[:2Dc", "abc\n", (0, 3)),
     ((9, 2), "a\u{fffd}b", "a\u{fffd}b\n", (0, 3)),
     ((9, 2), "a\u{9b}3Cb\u{85}c", "a   b\nc\n", (1, 1)),
     // Repeats, fills, resets.
@@ -403,8 +404,8 @@ const CASES: &[Drawn] = &[
     ((5, 2), "漢字\x1b[2GX", " X字\n", (0, 2)),
     ((5, 2), "漢字\x1b[2G\x1b[@X", " X 字\n", (0, 2)),
     ((5, 2), "漢字\x1b[4G\x1b[P", "漢\n", (0, 3)),
-    ((5, 2), "漢字\x1b[2G\x1b[K", "\n", (0, 1)),
-    ((5, 2), "漢字\x1b[3G\x1b[1K", "\n", (0, 2)),
+    ((5, 2), "漢字\x1b[2G\x1b[K", "", (0, 1)),
+    ((5, 2), "漢字\x1b[3G\x1b[1K", "", (0, 2)),
     ((5, 2), "漢字\x1b[2G\x1b[X", "  字\n", (0, 1)),
 ];
 
