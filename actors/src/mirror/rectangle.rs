@@ -79,7 +79,7 @@ impl<C: Callbacks> Drawing<'_, C> {
         }
         copy.push_str(&Pen::of(cell).sgr());
         match cell.contents() {
-            contents if !contents.is_empty() && !(cell.is_wide() && col == right) => copy.push_str(contents),
+            contents if !contents.is_empty() && (col < right || !cell.is_wide()) => copy.push_str(contents),
             _ => copy.push_str("\x1b[X\x1b[C"),
         }
     }
