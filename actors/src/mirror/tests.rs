@@ -26,7 +26,7 @@ enum Step {
 /// Sequences whose parameters are drawn from a few small numbers.
 const FINALS: &[&str] = &[
     "@", "A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L", "M", "P", "S", "T", "X", "Z", "`", "a", "b", "d", "e",
-    "g", "m", "r", " @", " A", " q", "'}", "'~", "n", "c", "!p", "$p", "t",
+    "g", "m", "r", " @", " A", " q", "'}", "'~", "$v", "$x", "$z", "n", "c", "!p", "$p", "t",
 ];
 const MODES: &[u16] = &[1, 3, 5, 6, 6, 7, 7, 25, 40, 45, 47, 66, 1000, 1003, 1006, 1047, 1048, 1049, 1049, 2004, 2026];
 const WHOLE: &[&str] = &[
@@ -40,8 +40,12 @@ const WHOLE: &[&str] = &[
     "\x07",
     "\x0e",
     "\x0f",
+    "\x1b6",
     "\x1b7",
     "\x1b8",
+    "\x1b9",
+    "\x1b[65;1;1;2;9$x",
+    "\x1b[1;1;3;4;1;2;3;1$v",
     "\x1bD",
     "\x1bE",
     "\x1bM",
@@ -331,6 +335,8 @@ const CASES: &[Drawn] = &[
     ((5, 3), "abcde\x1b[KX", "abcde\nX\n", (1, 1)),
     ((5, 3), "abcde\x1b[X", "abcd\n", (0, 4)),
     ((5, 3), "abcde\x1b[P", "abcd\n", (0, 4)),
+    ((5, 3), "abcde\x1b[JX", "abcdX\n", (0, 4)),
+    ((5, 3), "abcde\x1b[@X", "abcdX\n", (0, 4)),
     ((5, 3), "abcde\x1b7\x1b[H\x1b8X", "abcde\nX\n", (1, 1)),
     ((5, 3), "abcde\x1b[?47hX", "\nX\n", (1, 1)),
     ((5, 3), "\x1b[?7labcdefg", "abcdg\n", (0, 4)),
@@ -346,7 +352,25 @@ const CASES: &[Drawn] = &[
     ((5, 2), "abc\r\ndef\x1b[2 A", "  abc\n  def\n", (1, 3)),
     ((5, 2), "abc\r\ndef\x1b[1;2H\x1b['}", "a bc\nd ef\n", (0, 1)),
     ((5, 2), "abc\r\ndef\x1b[1;2H\x1b['~", "ac\ndf\n", (0, 1)),
+    ((5, 3), "ab\r\ncd\x1b[LX", "ab\nX\ncd\n", (1, 1)),
+    ((5, 3), "ab\r\ncd\x1b[A\x1b[MX", "Xd\n", (0, 1)),
+    ((5, 3), "ab\x1b[2;3r\x1b[1;2H\x1b[LX", "aX\n", (0, 2)),
+    ((5, 2), "abc\r\nde\x1b6X\r\x1b6Y", " abc\nYdX\n", (1, 1)),
+    ((5, 2), "abcd\r\nefgh\x1b9\x1b9X", "cd\ngh  X\n", (1, 4)),
+    ((5, 2), "abcde\x1b9X", "bcde\nX\n", (1, 1)),
+    ((5, 2), "abcde\x1b[1'}X", "abcd\nX\n", (1, 1)),
+    ((5, 2), "abcde\x1b[2 @X", "cde\nX\n", (1, 1)),
+    ((5, 3), "abcd\x1b[2;3r\x1b6\r\x1b6X\x1b[1;5H\x1b9\x1b9Y", "XbcdY\n", (0, 4)),
+    // Rectangles.
+    ((5, 3), "abcde\x1b[35;1;2;2;4$xX", "a###e\nX###\n", (1, 1)),
+    ((5, 3), "ab\x1b[35;2;4$xX\x1b[7;1;1;1;1$x\x1b[35;3;1;2;1$x", "abX\n   ##\n   ##\n", (0, 3)),
+    ((5, 3), "\x1b[2;3r\x1b[?6h\x1b[35;1;1;1;2$x", "\n##\n", (1, 0)),
+    ((5, 2), "abcde\r\nfghij\x1b[1;2;2;3$z", "a  de\nf  ij\n", (1, 4)),
+    ((5, 3), "abc\r\ndef\x1b[1;1;2;2;1;2;2;1$v", "abc\ndab\n de\n", (1, 3)),
+    ((5, 2), "abc\x1b[1;1;1;3;1;2;4$vX", "abcX\n   ab\n", (0, 4)),
+    ((6, 2), "漢字x\x1b[1;2;1;5;1;2;1;1$v", "漢字x\n 字x\n", (0, 5)),
     // Modes.
+    ((5, 3), "\x1b[1;2r\x1b[3;1Habcde\x1b[4hX", "\n\nXabcd\n", (2, 1)),
     ((5, 2), "abc\x1b[H\x1b[4hXY", "XYabc\n", (0, 2)),
     ((5, 2), "abc\x1b[H\x1b[4h漢", "漢abc\n", (0, 2)),
     ((5, 2), "\x1b[20hab\nc", "ab\nc\n", (1, 1)),
@@ -360,7 +384,8 @@ const CASES: &[Drawn] = &[
     ((9, 2), "\x1b(0lqk\x1b(Blqk", "┌─┐lqk\n", (0, 6)),
     ((9, 2), "\x1b)0a\x0eq\x0fq", "a─q\n", (0, 3)),
     ((9, 2), "\x1b*0\x1bNqq\x1b(A#", "─q£\n", (0, 3)),
-    // What is no character.
+    // What is no character, and no parameter.
+    ((9, 2), "a\x1b[1:4Cb\x1b[:2Dc", "abc\n", (0, 3)),
     ((9, 2), "a\u{fffd}b", "a\u{fffd}b\n", (0, 3)),
     ((9, 2), "a\u{9b}3Cb\u{85}c", "a   b\nc\n", (1, 1)),
     // Repeats, fills, resets.
@@ -379,6 +404,9 @@ const CASES: &[Drawn] = &[
     ((5, 2), "漢字\x1b[2GX", " X字\n", (0, 2)),
     ((5, 2), "漢字\x1b[2G\x1b[@X", " X 字\n", (0, 2)),
     ((5, 2), "漢字\x1b[4G\x1b[P", "漢\n", (0, 3)),
+    ((5, 2), "漢字\x1b[2G\x1b[K", "", (0, 1)),
+    ((5, 2), "漢字\x1b[3G\x1b[1K", "", (0, 2)),
+    ((5, 2), "漢字\x1b[2G\x1b[X", "  字\n", (0, 1)),
 ];
 
 #[test]
