@@ -52,6 +52,7 @@ const SHIFTED: &str = "alacritty does not save which set is shifted in; xterm do
 /// Pairs of features that never meet in one stream, since alacritty and xterm differ where they do.
 pub(crate) const APART: &[(&str, &str, &str)] = &[
     ("origin", "column and row", "alacritty moves by the margin for CHA; xterm stays in its row"),
+    ("origin", "tab", "it begins with a CHA"),
     ("character sets", "save and restore", SHIFTED),
     ("character sets", "save and restore by CSI", SHIFTED),
     ("character sets", "alternate screen", SHIFTED),

@@ -47,8 +47,10 @@ pub(super) fn repaint(state: &State, screen: &Screen) -> Vec<u8> {
         out.push_str("\x1b[2J");
     }
     paint::cells(screen, &mut out);
-    if let Some(cursor) = state.saved[usize::from(alternate)] {
-        saved(cursor, state, screen, &mut out);
+    // The main screen's was saved with the clean slate.
+    let cursor = state.saved[usize::from(alternate)];
+    if alternate || cursor.is_some() {
+        saved(cursor.unwrap_or_default(), state, screen, &mut out);
         out.push_str("\x1b7");
         plain_sets(&mut out);
     }
