@@ -80,6 +80,8 @@ fn upgrades_cost_no_byte_and_attached_clients_go_on() {
         let now = status(&instance);
         assert!(now["boot"] != boot && now["previous_end"] == "clean" && now["upgrade_undone"].is_null(), "{now}");
         println!("{}", said.trim_end());
+        let away: u64 = said.trim_end().rsplit(' ').nth(1).unwrap().parse().unwrap();
+        assert!(away < 10_000, "nobody answered for {away} ms");
     }
     fs::write(instance.path("stop"), "").unwrap();
     for (subject, watching) in subjects.iter().zip(watching) {

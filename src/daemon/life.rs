@@ -4,7 +4,7 @@
 //!   SIGHUP ─► RELOADING ─► configuration read again ─► READY
 //!   SIGTERM, SIGINT ─► STOPPING ─► no new connections ─► requests answered, streams told `restarting` ─► log on disk
 //!                      ─► exit 0, terminals kept
-//!   kaval upgrade ─► the keeper knows what to start ─► as SIGTERM
+//!   kaval upgrade ─► the keeper knows what to start ─► as SIGTERM, but for the log, which the next supervisor goes on with
 //!   kaval shutdown ─► every terminal has ended ─► STOPPING ─► log on disk ─► exit 0
 //!   an actor that all depend on died, the store is damaged ─► exit 1: a fresh process takes over
 //! ```
@@ -45,6 +45,9 @@ const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
 /// How long a disk may take to write what is in memory. What it does not take stays in the journals, which outlive this process.
 const LOG_MAX: Duration = Duration::from_secs(10);
+
+/// The same where somebody waits for the next supervisor, which goes on with what is left.
+const LOG_UPGRADE_MAX: Duration = Duration::from_millis(100);
 
 /// Why it is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,9 +137,10 @@ pub(super) async fn part(end: End, hub: &Hub, log: &Log) {
         End::Shutdown => {}
         End::Death | End::Damage => return,
     }
-    match timeout(LOG_MAX, log.drain()).await {
+    let patience = if end == End::Upgrade { LOG_UPGRADE_MAX } else { LOG_MAX };
+    match timeout(patience, log.drain()).await {
         Ok(()) => tracing::info!(took_ms = started.elapsed().as_millis() as u64, "the log is on disk"),
-        Err(_) => tracing::warn!("the log is not on disk yet: the next supervisor goes on with it"),
+        Err(_) => tracing::info!("the log is not on disk yet: the next supervisor goes on with it"),
     }
 }
 
