@@ -320,6 +320,26 @@ fn the_service_manager_hears_of_readiness_reloads_and_the_end() {
     assert!(daemon.wait().unwrap().success());
 }
 
+#[test]
+fn under_a_service_manager_an_upgrade_is_what_the_unit_says() {
+    let manager = Manager::new();
+    let (mut daemon, _log) = manager.start(&[]);
+    assert_eq!(manager.hears(), "READY=1\n");
+    let refused = command_in(manager.dir.path()).args(["upgrade", "--binary", KAVAL]).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains(&format!("install {KAVAL:?} where the unit's ExecStart= points, then kaval upgrade")), "{said}");
+    assert_eq!(refused.status.code(), Some(1));
+    let mut upgrade = command_in(manager.dir.path()).arg("upgrade").stdout(Stdio::piped()).spawn().unwrap();
+    assert_eq!(manager.hears(), "STOPPING=1\n");
+    assert!(daemon.wait().unwrap().success());
+    // As Restart=always would have it.
+    let (mut next, _log) = manager.start(&[]);
+    assert_eq!(manager.hears(), "READY=1\n");
+    assert!(upgrade.wait().unwrap().success());
+    kill_process(Pid::from_child(&next), Signal::TERM).unwrap();
+    assert!(next.wait().unwrap().success());
+}
+
 /// Whether a program is there; says so if not.
 fn has(program: &str) -> bool {
     let there = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();

@@ -22,6 +22,7 @@ mod keys;
 mod manual;
 mod status;
 mod table;
+mod upgrade;
 mod wait;
 
 use std::{
@@ -154,6 +155,7 @@ fn dispatch(Arguments { target, command }: Arguments) -> Result<ExitCode, Failur
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error) => Err(Failure::new(Failure::FAILED, chain(error.as_ref()))),
         },
+        Some(Command::Formats) => commands::print(&format!("{}\n", daemon::formats_line())).map(|()| ExitCode::SUCCESS),
         Some(Command::Completions(completions)) => manual::completions(completions.shell),
         Some(Command::Man(man)) => manual::man(man.dir.as_deref()),
         Some(command) => on_runtime(client_command(Sockets::of(explicit), command)),
@@ -188,8 +190,9 @@ async fn client_command(sockets: Sockets, command: Command) -> Result<ExitCode, 
         Command::Clients(clients) => admin::clients(&sockets, &clients).await,
         Command::Detach(detach) => admin::detach(&sockets, &detach).await,
         Command::Reload(reload) => admin::reload(&sockets, &reload).await,
+        Command::Upgrade(args) => upgrade::upgrade(&sockets, &args).await,
         Command::Admin(admin) => admin::pull(&sockets, admin.lever).await,
-        Command::Serve(_) | Command::NoteEnd(_) | Command::Completions(_) | Command::Man(_) => {
+        Command::Serve(_) | Command::NoteEnd(_) | Command::Formats | Command::Completions(_) | Command::Man(_) => {
             unreachable!("done without a client")
         }
     }

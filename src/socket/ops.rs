@@ -161,6 +161,14 @@ async fn independent(session: &Session, req: u64, op: Op) {
         }
         Op::HeapProfile => admin::heap_profile(session, req).await,
         Op::Hibernate { term } => session.reply(req, admin::hibernate(session, term).await).await,
+        Op::Upgrade { binary } => {
+            let answer = session.hub.operator.upgrade(binary).await;
+            let goes_on = answer.is_err();
+            session.reply(req, answer).await;
+            if !goes_on {
+                session.hub.upgrading.notify_one();
+            }
+        }
         Op::Shutdown => {
             let answer = shutdown(session).await;
             let ended = answer.is_ok();

@@ -39,6 +39,7 @@ pub const OPS: &[&str] = &[
     "log_level",
     "hibernate",
     "heap_profile",
+    "upgrade",
     "shutdown",
 ];
 
@@ -207,6 +208,12 @@ pub enum Op {
     /// and `end`.
     #[serde(rename = "heap_profile")]
     HeapProfile,
+    /// Has another supervisor take this one's place, terminals kept. Answer: [`UpgradeOk`](super::UpgradeOk), and then this one ends.
+    Upgrade {
+        /// The file to start, instead of the one that this supervisor was started from: an absolute path. Not under systemd.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        binary: Option<String>,
+    },
     /// Ends every terminal and the supervisor. Answer: [`Empty`], once all have ended.
     Shutdown,
 }

@@ -23,7 +23,8 @@ const NEXT_ID_KEY: &[u8] = b"next-id";
 const RECORD_PREFIX: &[u8] = b"term/";
 /// In front of the key of a record that did not decode.
 const ASIDE_PREFIX: &[u8] = b"set-aside/";
-const FORMAT: u32 = 1;
+/// The format that is written, and the only one that is read. It stands for the whole database: records, logs, events.
+pub const FORMAT: u32 = 1;
 
 /// What is known of one terminal, and what is wanted of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
