@@ -31,7 +31,7 @@ fn await_another(manager: &Manager, before: u32) -> u32 {
 }
 
 #[test]
-fn no_kill_and_no_restart_of_the_service_costs_a_byte_and_nobody_notices() {
+fn no_kill_no_restart_and_no_upgrade_of_the_service_costs_a_byte_and_nobody_notices() {
     let Some(manager) = Manager::boot(CONFIG, "") else { return };
     let modes = [["flood"; 4], ["count"; 4], ["count"; 4], ["trickle"; 4], ["trickle"; 4]].concat();
     let (emitter, dir) = (Path::new("/usr/local/bin/emitter"), Path::new("/tmp"));
@@ -41,7 +41,15 @@ fn no_kill_and_no_restart_of_the_service_costs_a_byte_and_nobody_notices() {
         subjects.iter().map(|subject| runtime.spawn(watch(manager.socket(), subject.name.clone()))).collect();
 
     let mut supervisor = manager.main_pid().unwrap();
-    for n in 0..if soak() { 600 } else { 60 } {
+    let rounds = if soak() { 600 } else { 60 };
+    for n in 0..rounds {
+        if n == rounds / 2 {
+            manager.install_rebuilt();
+            let said = manager.kaval(&["upgrade"]);
+            assert!(said.contains("20 terminals kept"), "{said}");
+            supervisor = await_another(&manager, supervisor);
+            assert!(manager.runs_what_is_installed(supervisor));
+        }
         if n % 6 == 5 {
             assert!(manager.systemctl(&["restart", "kaval.service"]).status.success());
         } else {

@@ -17,9 +17,9 @@ use kaval::{
     client::{SessionOptions, Update},
     wire::{AttachFrom, AttachMode, ExitInfo},
 };
-use kaval_actors::log::store::Store;
+use kaval_actors::{log::store::Store, supervisor::manifest::FORMAT};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use subjects::{attach, create_subjects, history, watch};
 use support::{Instance, KAVAL, PATIENCE, example, soak};
 
@@ -231,30 +231,31 @@ fn a_state_directory_of_a_newer_format_is_refused_and_not_touched() {
     instance.ok(&["wait", "t", "--exit"]);
     assert_eq!(instance.stop(), Some(0));
     let (state, format) = (instance.state_dir(), instance.state_dir().join("format"));
-    assert_eq!(fs::read_to_string(&format).unwrap(), "1\n");
-    fs::write(&format, "2\n").unwrap();
+    let (own, newer) = (format!("{FORMAT}\n"), format!("{}\n", FORMAT + 1));
+    assert_eq!(fs::read_to_string(&format).unwrap(), own);
+    fs::write(&format, &newer).unwrap();
     let before = contents(&state);
     for args in [&["serve"][..], &["serve", "--no-keeper"]] {
         let output = instance.run(args);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("has format 2") && said.contains("reads up to format 1: nothing was changed"), "{said}");
+        assert!(said.contains(format!("has format {newer}").trim_end()) && said.contains(": nothing was changed"), "{said}");
         assert_eq!(output.status.code(), Some(1));
         assert!(contents(&state) == before, "something was changed");
     }
-    fs::write(&format, "1\n").unwrap();
+    fs::write(&format, &own).unwrap();
 
     // The database says so as well.
     let number = |format: u32| {
         let store = Store::open(&state.join("store")).unwrap();
         store.tree("manifest").write_through(vec![(b"format".to_vec(), Some(format.to_be_bytes().to_vec()))]).unwrap();
     };
-    number(2);
+    number(FORMAT + 1);
     let output = instance.run(&["serve", "--no-keeper"]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("the manifest has format 2"), "{said}");
+    assert!(said.contains(&format!("the manifest has format {}", FORMAT + 1)), "{said}");
     let aside = |path: &PathBuf| path.to_string_lossy().contains("damaged");
     assert!(output.status.code() == Some(1) && !contents(&state).keys().any(aside));
-    number(1);
+    number(FORMAT);
     instance.start_again();
     assert_eq!(instance.ok(&["history", "t"]), "kept\n");
 }
@@ -304,4 +305,49 @@ fn watchers_of_events_hear_of_an_upgrade_that_was_undone() {
     assert_eq!(undone["reason"], format!("{} exited with code 3 before it was ready", bad.display()));
     events.kill().unwrap();
     events.wait().unwrap();
+}
+
+/// What a supervisor of format 1 left behind: `ended` wrote 24,000 lines and a hundred in bold red and ended with 3, its log has a checkpoint;
+/// `live` (2) saved a cursor, wrote 60,000 lines and `begun`, and its journal has a checkpoint.
+#[test]
+fn what_the_previous_format_left_is_adopted_to_the_last_byte_and_colour() {
+    let dir = Instance::fresh_dir();
+    let left = dir.path().join("left");
+    fs::create_dir_all(&left).unwrap();
+    fs::create_dir_all(dir.path().join("run")).unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1.tar.gz");
+    assert!(Command::new("tar").arg("xzf").arg(fixture).arg("-C").arg(&left).status().unwrap().success());
+    fs::create_dir_all(dir.path().join("state")).unwrap();
+    fs::rename(left.join("state"), dir.path().join("state/kaval")).unwrap();
+    let instance = Instance::start_upon(dir, &left);
+
+    let terms = instance.ls();
+    let seen: Vec<_> = terms.iter().map(|term| ["name", "state", "exit", "offset"].map(|key| term[key].clone())).collect();
+    assert_eq!(json!(seen), json!([["ended", "exited", {"code": 3}, 432_412], ["live", "live", null, 1_380_034]]));
+    let ended = "one line of many\r\n".repeat(24_000) + &(1..=100).map(|n| format!("{n}\r\n")).collect::<String>();
+    let wrote = instance.ok(&["history", "ended", "--format", "raw"]);
+    assert!(wrote == format!("\x1b[1;31m{ended}\x1b]0;done\x07\x1b[0m"), "{} bytes", wrote.len());
+    let live = format!("\x1b[38;2;1;2;3;1m\x1b7\x1b[48;5;20m{}begun\r\n", "a line of no interest\r\n".repeat(60_000));
+    assert!(instance.ok(&["history", "live", "--format", "raw"]) == live);
+
+    let cell =
+        |screen: &Value, row: usize, col: usize| json!(["t", "fg", "bg", "bold"].map(|key| &screen["cells"][row][col][key]));
+    let screen = |name: &str| serde_json::from_str::<Value>(&instance.ok(&["screen", name, "--format", "json"])).unwrap();
+    let shown = screen("ended");
+    assert_eq!(json!([shown["title"], shown["lines"][22]]), json!(["done", "100"]));
+    assert_eq!(cell(&shown, 22, 0), json!(["1", 1, null, true]));
+
+    // Its pen, and the pen that it saved, are those of the checkpoint.
+    let mut screens = Vec::new();
+    for line in ["one", "\x1b8two"] {
+        instance.ok(&["send", "live", "--enter", line]);
+        instance.ok(&["wait", "live", "--match", line.trim_start_matches("\x1b8")]);
+        screens.push(screen("live"));
+    }
+    assert_eq!(cell(&screens[0], 23, 0), json!(["g", "#010203", 20, true]));
+    assert_eq!(cell(&screens[1], 0, 0), json!(["t", "#010203", null, true]));
+    let format = instance.state_dir().join("format");
+    instance.kill_supervisor();
+    assert_eq!(fs::read_to_string(format).unwrap(), format!("{FORMAT}\n"));
+    assert_eq!(instance.ls()[1]["state"], "live");
 }

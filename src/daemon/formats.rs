@@ -18,7 +18,7 @@ use std::{
 
 use kaval_actors::{
     log::journal::{self, JournalFds},
-    supervisor::manifest,
+    supervisor::manifest::{self, FormatNote},
 };
 use serde::{Deserialize, Serialize};
 
@@ -92,11 +92,10 @@ pub(super) struct Formats {
 impl Formats {
     /// This program's.
     pub(super) fn own() -> Self {
-        let (state, journal) = (u64::from(manifest::FORMAT), journal::FORMAT);
         Self {
             kaval: env!("CARGO_PKG_VERSION").to_owned(),
-            state: Reads { oldest: state, newest: state },
-            journal: Reads { oldest: journal, newest: journal },
+            state: Reads { oldest: manifest::FORMAT_MIN.into(), newest: manifest::FORMAT.into() },
+            journal: Reads { oldest: journal::FORMAT, newest: journal::FORMAT },
         }
     }
 
@@ -134,11 +133,16 @@ pub(super) fn check_state(dir: &Path) -> Result<(), FormatError> {
     }
 }
 
-/// Writes down the format of a state directory that is this program's from now on.
+/// Writes down that a state directory is of this program's format from now on. Blocking.
 ///
 /// # Errors
-/// [`FormatError::Io`].
-pub(super) fn note_state(dir: &Path) -> Result<(), FormatError> {
+/// [`FormatError::Io`], [`manifest::ManifestError`].
+pub(super) fn note(dir: &Path, manifest: &FormatNote) -> anyhow::Result<()> {
+    note_state(dir)?;
+    Ok(manifest.write()?)
+}
+
+fn note_state(dir: &Path) -> Result<(), FormatError> {
     let text = format!("{}\n", Formats::own().state.newest);
     let file = dir.join(FILE);
     if fs::read_to_string(&file).is_ok_and(|found| found == text) {
@@ -193,7 +197,7 @@ mod tests {
         check_state(dir.path()).unwrap();
         note_state(dir.path()).unwrap();
         check_state(dir.path()).unwrap();
-        for newer in ["2\n", "99999999999999999999", "later"] {
+        for newer in ["3\n", "99999999999999999999", "later"] {
             fs::write(dir.path().join(FILE), newer).unwrap();
             let error = check_state(dir.path()).unwrap_err().to_string();
             assert!(

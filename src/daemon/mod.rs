@@ -46,7 +46,7 @@ use kaval_actors::{
         Custody, NoCustody, Supervisor, SupervisorParts,
         execute::{Executor, Surroundings},
         inventory::Inventory,
-        manifest::Record,
+        manifest::{FormatNote, Record},
     },
 };
 use tokio::sync::oneshot;
@@ -122,7 +122,6 @@ pub fn run(options: &ServeOptions) -> anyhow::Result<ExitCode> {
     };
     let inventory = Inventory::sort(kept);
     formats::check_journals(inventory.journals.values())?;
-    formats::note_state(&state_dir)?;
     match System::new().block_on(supervise(
         options,
         config,
@@ -256,6 +255,7 @@ async fn supervise(
         endpoint.set_registry(registry.clone());
     }
     let groups = if store.is_some() { groups() } else { None };
+    let format_note = manifest.format_note();
     let executor = Executor::start(manifest, custody, Surroundings { socket: socket.clone(), limits, groups })?;
     let (ready, recovered) = oneshot::channel();
     let limits = reload::limits(&config);
@@ -290,6 +290,7 @@ async fn supervise(
     if let Some(store) = &store {
         store.ready()?;
     }
+    note_format(state_dir.to_owned(), format_note);
     if let Some(watchdog) = &watchdog {
         watchdog.ready(Watched { pulses, log: log.stats().clone() });
     }
@@ -304,6 +305,15 @@ async fn supervise(
     }
     drop(arbiters);
     Ok(end)
+}
+
+/// Has it written down that what is on disk is this program's now. Until it is, the one before reads it as well.
+fn note_format(state_dir: PathBuf, manifest: FormatNote) {
+    drop(tokio::task::spawn_blocking(move || {
+        if let Err(error) = formats::note(&state_dir, &manifest) {
+            tracing::error!(error = %format!("{error:#}"), "the format of what is on disk cannot be written down");
+        }
+    }));
 }
 
 /// Starts the log thread, for all terminals but those that were told to stay off the disk.

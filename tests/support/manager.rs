@@ -198,6 +198,19 @@ impl Manager {
         pids.find(in_it).expect("the process")
     }
 
+    /// Puts another build of kaval in the place of the one that is installed: the same code in a file with other bytes.
+    pub fn install_rebuilt(&self) {
+        let rebuild = "cp /usr/local/bin/kaval /usr/local/bin/kaval.new && echo rebuilt >>/usr/local/bin/kaval.new \
+                       && mv /usr/local/bin/kaval.new /usr/local/bin/kaval";
+        assert!(self.enter(&["sh", "-c", rebuild]).status.success());
+    }
+
+    /// Whether that process was started from what is installed now.
+    pub fn runs_what_is_installed(&self, pid: u32) -> bool {
+        let compare = format!("test /proc/{pid}/exe -ef /usr/local/bin/kaval");
+        self.enter(&["sh", "-c", &compare]).status.success()
+    }
+
     /// Sends a signal to the supervisor.
     pub fn kill(&self, pid: u32, signal: &str) -> bool {
         self.enter(&["kill", signal, &pid.to_string()]).status.success()
