@@ -195,6 +195,33 @@ fn an_attached_client_goes_on_where_it_was_after_a_clean_restart() {
 }
 
 #[test]
+fn waiting_for_idleness_does_not_take_a_supervisor_that_is_away_for_a_quiet_terminal() {
+    let instance = Instance::start();
+    let stop = instance.path("stop");
+    let script = format!("until [ -e '{}' ]; do echo tick; sleep 0.02; done; exec cat", stop.display());
+    instance.ok(&["new", "-d", "t", "--", "sh", "-c", &script]);
+    let wait = |timeout: &str| {
+        let mut command = instance.command(&["wait", "t", "--idle", "400", "--timeout", timeout]);
+        let waiting = command.stderr(Stdio::null()).spawn().unwrap();
+        until("the one that waits", || instance.ls()[0]["clients"] == 1);
+        waiting
+    };
+    let mut waiting = wait("1.5");
+    let ready = instance.log.count(" ready ");
+    kill_process(instance.keeper_pid(), Signal::STOP).unwrap();
+    kill_process(instance.supervisor_pid().unwrap(), Signal::KILL).unwrap();
+    let code = waiting.wait().unwrap().code();
+    kill_process(instance.keeper_pid(), Signal::CONT).unwrap();
+    assert_eq!(code, Some(124));
+    instance.log.await_count(" ready ", ready + 1);
+
+    let mut waiting = wait("60");
+    instance.kill_supervisor();
+    fs::write(stop, "").unwrap();
+    assert_eq!(waiting.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_client_that_reads_nothing_does_not_hold_the_end_up() {
     let instance = Instance::start();
     instance.ok(&["new", "-d", "flood", "--", "sh", "-c", "head -c 4000000 /dev/zero; exec sleep 100000"]);
