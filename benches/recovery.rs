@@ -13,12 +13,9 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::mpsc,
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -33,6 +30,7 @@ use support::{Samples, instance::Instance, setting, table};
 const CHILD: [&str; 3] = ["sh", "-c", "stty -echo; while read x; do echo $x; done"];
 /// Prints some hundred times a second, and says nothing else.
 const TICKER: [&str; 3] = ["sh", "-c", "while sleep 0.005; do echo tick; done"];
+const CONFIG: &str = "[limits]\nterms_max = 10000\n";
 const TICKER_NAME: &str = "ticker";
 /// Terminals that are asked at a time: no socket's buffer fills while nobody reads it.
 const AT_A_TIME: usize = 32;
@@ -61,14 +59,14 @@ fn main() {
 }
 
 fn measure(count: usize, rounds: usize) -> Vec<String> {
-    let instance = Instance::start();
+    let instance = Instance::start_with(CONFIG, &[]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(create(&instance, count));
     let [mut ready, mut own, mut live, mut answered, mut pause, mut peak] = [(); 6].map(|()| Samples::default());
-    let longest = Arc::new(AtomicU64::new(0));
-    let follower = thread::spawn(follow(instance.socket(), longest.clone()));
+    let (arrived, arrivals) = mpsc::channel();
+    let socket = instance.socket();
+    let follower = thread::spawn(move || follow(socket, &arrived));
     for _ in 0..rounds {
-        longest.store(0, Ordering::Relaxed);
         let lives = instance.log.count(" ready ");
         let start = Instant::now();
         kill_process(instance.supervisor_pid().unwrap(), Signal::KILL).unwrap();
@@ -80,7 +78,7 @@ fn measure(count: usize, rounds: usize) -> Vec<String> {
         answered.push(start.elapsed().as_secs_f64() * 1e3);
         own.push(own_time(&instance));
         peak.push(peak_bytes(&instance) / 1e6);
-        pause.push(longest.load(Ordering::Relaxed) as f64 / 1e3);
+        pause.push(longest_pause(&arrivals, start).as_secs_f64() * 1e3);
     }
     let (held, names) = held(&instance);
     let kill = Op::Kill { term: TermRef::Name(TICKER_NAME.to_owned()), signal: None };
@@ -88,7 +86,7 @@ fn measure(count: usize, rounds: usize) -> Vec<String> {
     follower.join().unwrap();
     let (mut gone, mut dir) = (Samples::default(), instance.end());
     for _ in 0..rounds {
-        let instance = Instance::start_in(dir, "", &[], &[]);
+        let instance = Instance::start_in(dir, CONFIG, &[], &[]);
         gone.push(own_time(&instance));
         dir = instance.end();
     }
@@ -114,26 +112,39 @@ async fn live_terms(instance: &Instance) -> Vec<TermInfo> {
     terms
 }
 
-/// Follows the terminal that prints until it ends, as `kaval attach` does; the longest pause, in microseconds.
-fn follow(socket: PathBuf, longest: Arc<AtomicU64>) -> impl FnOnce() {
-    move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let (term, from) = (TermRef::Name(TICKER_NAME.to_owned()), AttachFrom::Screen);
-            let options = SessionOptions { socket, term, mode: AttachMode::Ro, size: None, from };
-            let mut session = Session::attach(options).await.unwrap();
-            let mut last = Instant::now();
-            loop {
-                match session.next().await.unwrap() {
-                    Update::Output { .. } => {
-                        longest.fetch_max(last.elapsed().as_micros() as u64, Ordering::Relaxed);
-                        last = Instant::now();
-                    }
-                    Update::Exited(_) => return,
-                    _ => {}
+/// Follows the terminal that prints until it ends, as `kaval attach` does: when output arrived, and how long after that before it.
+fn follow(socket: PathBuf, arrived: &mpsc::Sender<(Instant, Duration)>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (term, from) = (TermRef::Name(TICKER_NAME.to_owned()), AttachFrom::Screen);
+        let options = SessionOptions { socket, term, mode: AttachMode::Ro, size: None, from };
+        let mut session = Session::attach(options).await.unwrap();
+        let mut last = Instant::now();
+        loop {
+            match session.next().await.unwrap() {
+                Update::Output { .. } => {
+                    let now = Instant::now();
+                    arrived.send((now, now - last)).unwrap();
+                    last = now;
                 }
+                Update::Exited(_) => return,
+                _ => {}
             }
-        });
+        }
+    });
+}
+
+/// The longest pause that ended after `start`, once what is printed now has arrived.
+fn longest_pause(arrivals: &mpsc::Receiver<(Instant, Duration)>, start: Instant) -> Duration {
+    let (now, mut longest) = (Instant::now(), Duration::ZERO);
+    loop {
+        let (at, pause) = arrivals.recv().unwrap();
+        if at > start {
+            longest = longest.max(pause);
+        }
+        if at > now {
+            return longest;
+        }
     }
 }
 
