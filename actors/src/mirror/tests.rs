@@ -227,7 +227,7 @@ proptest! {
         prop_assert_eq!(visible(&mirror), visible(&client));
         mirror.take_notices();
         client.take_notices();
-        // A client's terminal is not told what only programs can find out.
+        // A client's terminal is not told what only programs can find out, and what it has on a blank alternate screen stays there.
         let beyond = ["?47h", "23t", "]4", "3b"];
         for probe in probes.into_iter().filter(|probe| beyond.iter().all(|part| !probe.contains(part))) {
             mirror.feed(probe.as_bytes()).unwrap();
@@ -236,6 +236,23 @@ proptest! {
         }
         let told = |mirror: &mut Mirror| mirror.take_notices().into_iter().map(|notice| notice.what).collect::<Vec<_>>();
         prop_assert_eq!(told(&mut mirror), told(&mut client));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    /// Also to the one that did not show.
+    #[test]
+    fn a_repaint_draws_both_screens(shown in outputs(30), cols in 2u32..14, rows in 2u32..8) {
+        let mut mirror = drawn(size(cols, rows), &[&shown, b"\x18\x1b\\"]);
+        let mut client = drawn(size(cols, rows), &[&mirror.repaint()]);
+        let other = if mirror.view().alternate { "\x1b[?47l" } else { "\x1b[?47h" };
+        for probe in [other, "a\x1b8b"] {
+            mirror.feed(probe.as_bytes()).unwrap();
+            client.feed(probe.as_bytes()).unwrap();
+            prop_assert_eq!(visible(&mirror), visible(&client), "after {:?}", probe);
+        }
     }
 }
 
