@@ -182,6 +182,18 @@ impl FdStore {
         self.send(&[NotifyState::ExtendTimeoutUsec(usec)], None)
     }
 
+    /// Says that this process is about to end, to be followed by what its program's file is by then, or by another `binary`. Only the
+    /// [keeper](crate::keeper) hears that; the path has to fit a message, on one line.
+    ///
+    /// # Errors
+    /// [`FdStoreError::Connect`], [`FdStoreError::Send`].
+    pub fn upgrade(&self, binary: Option<&str>) -> Result<(), FdStoreError> {
+        let binary = binary.map(|path| format!("X_KAVAL_BINARY={path}"));
+        let asked = [Some("X_KAVAL_UPGRADE=1"), binary.as_deref()];
+        let fields: Vec<_> = asked.into_iter().flatten().map(NotifyState::Custom).collect();
+        self.send(&fields, None)
+    }
+
     /// Sets the one line that `systemctl status` shows; control characters become spaces.
     ///
     /// # Errors
@@ -334,6 +346,10 @@ mod tests {
         assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
         store.stopping().unwrap();
         assert_eq!(received(&manager), "STOPPING=1\n");
+        store.upgrade(None).unwrap();
+        assert_eq!(received(&manager), "X_KAVAL_UPGRADE=1\n");
+        store.upgrade(Some("/opt/kaval")).unwrap();
+        assert_eq!(received(&manager), "X_KAVAL_UPGRADE=1\nX_KAVAL_BINARY=/opt/kaval\n");
     }
 
     #[test]

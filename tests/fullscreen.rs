@@ -499,3 +499,18 @@ fn kaval_alone_starts_a_supervisor_and_comes_back_to_the_same_shell() {
     pane.await_screen(|text| text.ends_with("code 129\nsettings kept\npane$"));
     assert_eq!(background.run(&["ls"]).status.code(), Some(5));
 }
+
+/// Keys were not heeded until the last line had come.
+#[test]
+fn one_can_leave_while_lines_of_history_still_come() {
+    needs!();
+    let stage = Stage::open();
+    stage.instance.ok(&["new", "-d", "t", "--", "sh", "-c", "seq -f 'a line of history %.0f' 300000; echo the end; exec cat"]);
+    stage.instance.ok(&["wait", "t", "--match", "the end"]);
+    stage.pane.enter("clear; go kaval attach t --history 300000");
+    stage.pane.await_screen(|text| text.contains("a line of history"));
+    stage.pane.press("C-\\");
+    stage.pane.await_screen(|text| text.contains("comes back"));
+    assert!(!stage.pane.text().contains("the end"), "{}", stage.pane.text());
+    stage.back_in_the_shell("code 0");
+}

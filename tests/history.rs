@@ -5,7 +5,7 @@ mod raw;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::process::Stdio;
+use std::{io::Read, process::Stdio};
 
 use kaval::{
     client::Incoming,
@@ -243,6 +243,41 @@ fn an_interrupted_reading_goes_on_where_its_last_event_said() {
     assert!(next < offset(&instance, "t"));
     found.extend(text(&instance, &["t", "--from", &next.to_string()]).bytes());
     assert!(found == numbers(1..=300_000).into_bytes());
+}
+
+/// What a reader of a pipe gets of `kaval history`, with the supervisor killed again and again while it reads.
+fn read_over_kills(instance: &Instance, args: &[&str]) -> (Vec<u8>, usize) {
+    let mut reading = instance.command(&[&["history"], args].concat()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = reading.stdout.take().unwrap();
+    let (mut read, mut kills, mut piece) = (Vec::new(), 0, vec![0; 100_000]);
+    loop {
+        match out.read(&mut piece).unwrap() {
+            0 => break,
+            n => read.extend_from_slice(&piece[..n]),
+        }
+        if read.len() > (kills + 1) * 400_000 && kills < 3 {
+            instance.kill_supervisor();
+            kills += 1;
+        }
+    }
+    assert_eq!(reading.wait().unwrap().code(), Some(0));
+    (read, kills)
+}
+
+#[test]
+fn a_reading_goes_on_over_kills_without_a_gap_or_a_repeat() {
+    let instance = Instance::start();
+    ran(&instance, "t", "80x24", "seq 1 300000");
+    let lines = numbers(1..=300_000);
+    for (args, expected) in [
+        (&["t"][..], &lines),
+        (&["t", "--tail", "250000"], &numbers(50_001..=300_000)),
+        (&["t", "--format", "raw"], &lines.replace('\n', "\r\n")),
+    ] {
+        let (read, kills) = read_over_kills(&instance, args);
+        assert_eq!(kills, 3);
+        assert!(read == expected.as_bytes(), "{args:?}: {} bytes instead of {}", read.len(), expected.len());
+    }
 }
 
 #[test]

@@ -155,6 +155,12 @@ impl Supervisor {
         assert_eq!(self.ask(command), "ok", "{command}");
     }
 
+    /// The keeper has taken note of it when this returns.
+    fn become_ready(&mut self) {
+        self.obey("ready");
+        self.obey("barrier");
+    }
+
     fn kill(self) {
         kill_process(self.pid, Signal::KILL).unwrap();
     }
@@ -541,4 +547,162 @@ fn sigterm_at_any_moment_of_the_start_ends_keeper_and_supervisor() {
         let status = keeper.wait().unwrap();
         assert!(status.code() == Some(143) || status.signal() == Some(15), "{status}");
     }
+}
+
+/// A directory with a copy of the supervisor in it, and a keeper over that.
+struct Installed {
+    dir: TempDir,
+    keeper: Keeper,
+}
+
+impl Installed {
+    fn start(trial: Duration) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("program");
+        copy(&kept(), &program);
+        let keeper = Keeper::start_as(|_| {
+            let mut command = Command::new(program);
+            command.env("KEPT_TRIAL_MS", trial.as_millis().to_string());
+            command
+        });
+        Self { dir, keeper }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Puts a shell script there, in place of what there is.
+    fn script(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        let (new, write) = (self.path("new"), "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$2\" && chmod +x \"$2\"");
+        assert!(Command::new("sh").args(["-c", write, "sh", text, &new]).status().unwrap().success());
+        std::fs::rename(new, &path).unwrap();
+        path
+    }
+}
+
+/// By another process: a descriptor that this one has open for writing may be inherited by what another test forks, and the file
+/// could not be executed then.
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").args([from, to]).status().unwrap().success());
+}
+
+fn undone(supervisor: &mut Supervisor) -> String {
+    supervisor.ask("env KAVAL_UPGRADE_UNDONE")
+}
+
+#[test]
+fn upgrade_starts_what_the_programs_file_is_then_or_another_file() {
+    let installed = Installed::start(PATIENCE);
+    let mut first = installed.keeper.supervisor();
+    assert_eq!(first.ask("env KAVAL_PROGRAM"), installed.path("program"));
+    first.become_ready();
+    copy(&kept(), &installed.dir.path().join("newer"));
+    std::fs::rename(installed.path("newer"), installed.path("program")).unwrap();
+    assert_eq!(first.ask("exe"), format!("{} (deleted)", installed.path("program")));
+    // Nothing is held, and it goes on all the same.
+    first.obey("upgrade");
+    first.exit(0);
+    let mut second = installed.keeper.supervisor();
+    assert_eq!(second.ask("exe"), installed.path("program"));
+    second.become_ready();
+    let other = installed.dir.path().join("other");
+    copy(&kept(), &other);
+    second.obey("store m1 x 0");
+    second.obey(&format!("upgrade {}", other.display()));
+    second.exit(0);
+    let mut third = installed.keeper.supervisor();
+    assert_eq!((third.ask("exe"), third.ask("inherited")), (installed.path("other"), "m1=x@0".to_owned()));
+    third.become_ready();
+    third.kill();
+    let mut fourth = installed.keeper.supervisor();
+    assert_eq!((fourth.ask("exe"), fourth.ask("env KAVAL_PROGRAM")), (installed.path("other"), installed.path("other")));
+    assert_eq!(undone(&mut fourth), "absent");
+}
+
+#[test]
+fn candidate_that_ends_before_it_is_ready_is_replaced_by_the_image_that_was_ready() {
+    let installed = Installed::start(PATIENCE);
+    let mut first = installed.keeper.supervisor();
+    first.become_ready();
+    let other = installed.script("other", "exit 3");
+    // Not even a terminal is needed for it to be put back.
+    first.obey(&format!("upgrade {other}"));
+    first.exit(0);
+    let mut second = installed.keeper.supervisor();
+    let reason = format!("{other} exited with code 3 before it was ready");
+    assert_eq!(undone(&mut second), reason);
+    assert_eq!(second.ask("exe"), installed.path("program"));
+    assert_eq!(second.ask("env KAVAL_PROGRAM"), installed.path("program"));
+    second.become_ready();
+    second.obey("store m1 x 0");
+    second.kill();
+    let mut third = installed.keeper.supervisor();
+    assert_eq!((undone(&mut third), third.ask("inherited")), (reason.clone(), "m1=x@0".to_owned()));
+    third.become_ready();
+    // Until one succeeds.
+    third.obey("upgrade");
+    third.exit(0);
+    let mut fourth = installed.keeper.supervisor();
+    assert_eq!(undone(&mut fourth), "absent");
+    fourth.become_ready();
+    fourth.kill();
+    assert_eq!(undone(&mut installed.keeper.supervisor()), "absent");
+}
+
+#[test]
+fn candidate_that_cannot_be_executed_is_replaced_as_well() {
+    let installed = Installed::start(PATIENCE);
+    let mut first = installed.keeper.supervisor();
+    first.become_ready();
+    first.obey("upgrade /nonexistent/kaval");
+    first.exit(0);
+    let told = undone(&mut installed.keeper.supervisor());
+    assert_eq!(told, "/nonexistent/kaval exited with code 127 before it was ready");
+}
+
+#[test]
+fn candidate_that_hangs_is_ended_and_replaced() {
+    let installed = Installed::start(Duration::from_millis(200));
+    let mut first = installed.keeper.supervisor();
+    first.become_ready();
+    first.obey("store m1 x 0");
+    let other = installed.script("other", "exec sleep 1000");
+    first.obey(&format!("upgrade {other}"));
+    first.exit(0);
+    let mut second = installed.keeper.supervisor();
+    let told = undone(&mut second);
+    assert!(told.starts_with(&format!("{other} was not ready within 2")) && told.ends_with("ms and was ended"), "{told}");
+    assert_eq!(second.ask("inherited"), "m1=x@0");
+    assert!(second.ask("env KAVAL_PREVIOUS_END").ends_with(" signal 9"));
+}
+
+#[test]
+fn image_that_was_ready_outlives_its_file() {
+    let installed = Installed::start(PATIENCE);
+    let mut first = installed.keeper.supervisor();
+    first.become_ready();
+    std::fs::remove_file(installed.path("program")).unwrap();
+    first.kill();
+    let mut second = installed.keeper.supervisor();
+    assert_eq!(second.ask("exe"), format!("{} (deleted)", installed.path("program")));
+    assert_eq!((undone(&mut second), second.ask("open-at-start")), ("absent".to_owned(), "0 1 2".to_owned()));
+    second.become_ready();
+    // What was put in its place meanwhile is tried, and does not work.
+    let program = installed.script("program", "exit 4");
+    second.kill();
+    let told = undone(&mut installed.keeper.supervisor());
+    assert_eq!(told, format!("{program} exited with code 4 before it was ready"));
+}
+
+#[test]
+fn supervisor_that_is_not_ready_asks_for_no_upgrade() {
+    let installed = Installed::start(PATIENCE);
+    let mut first = installed.keeper.supervisor();
+    first.obey("store m1 x 0");
+    first.obey("upgrade /nonexistent/kaval");
+    first.exit(0);
+    let mut second = installed.keeper.supervisor();
+    assert_eq!((second.ask("inherited"), undone(&mut second)), ("m1=x@0".to_owned(), "absent".to_owned()));
 }

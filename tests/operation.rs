@@ -195,6 +195,33 @@ fn an_attached_client_goes_on_where_it_was_after_a_clean_restart() {
 }
 
 #[test]
+fn waiting_for_idleness_does_not_take_a_supervisor_that_is_away_for_a_quiet_terminal() {
+    let instance = Instance::start();
+    let stop = instance.path("stop");
+    let script = format!("until [ -e '{}' ]; do echo tick; sleep 0.02; done; exec cat", stop.display());
+    instance.ok(&["new", "-d", "t", "--", "sh", "-c", &script]);
+    let wait = |timeout: &str| {
+        let mut command = instance.command(&["wait", "t", "--idle", "400", "--timeout", timeout]);
+        let waiting = command.stderr(Stdio::null()).spawn().unwrap();
+        until("the one that waits", || instance.ls()[0]["clients"] == 1);
+        waiting
+    };
+    let mut waiting = wait("1.5");
+    let ready = instance.log.count(" ready ");
+    kill_process(instance.keeper_pid(), Signal::STOP).unwrap();
+    kill_process(instance.supervisor_pid().unwrap(), Signal::KILL).unwrap();
+    let code = waiting.wait().unwrap().code();
+    kill_process(instance.keeper_pid(), Signal::CONT).unwrap();
+    assert_eq!(code, Some(124));
+    instance.log.await_count(" ready ", ready + 1);
+
+    let mut waiting = wait("60");
+    instance.kill_supervisor();
+    fs::write(stop, "").unwrap();
+    assert_eq!(waiting.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_client_that_reads_nothing_does_not_hold_the_end_up() {
     let instance = Instance::start();
     instance.ok(&["new", "-d", "flood", "--", "sh", "-c", "head -c 4000000 /dev/zero; exec sleep 100000"]);
@@ -320,6 +347,26 @@ fn the_service_manager_hears_of_readiness_reloads_and_the_end() {
     assert!(daemon.wait().unwrap().success());
 }
 
+#[test]
+fn under_a_service_manager_an_upgrade_is_what_the_unit_says() {
+    let manager = Manager::new();
+    let (mut daemon, _log) = manager.start(&[]);
+    assert_eq!(manager.hears(), "READY=1\n");
+    let refused = command_in(manager.dir.path()).args(["upgrade", "--binary", KAVAL]).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains(&format!("install {KAVAL:?} where the unit's ExecStart= points, then kaval upgrade")), "{said}");
+    assert_eq!(refused.status.code(), Some(1));
+    let mut upgrade = command_in(manager.dir.path()).arg("upgrade").stdout(Stdio::piped()).spawn().unwrap();
+    assert_eq!(manager.hears(), "STOPPING=1\n");
+    assert!(daemon.wait().unwrap().success());
+    // As Restart=always would have it.
+    let (mut next, _log) = manager.start(&[]);
+    assert_eq!(manager.hears(), "READY=1\n");
+    assert!(upgrade.wait().unwrap().success());
+    kill_process(Pid::from_child(&next), Signal::TERM).unwrap();
+    assert!(next.wait().unwrap().success());
+}
+
 /// Whether a program is there; says so if not.
 fn has(program: &str) -> bool {
     let there = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
@@ -387,7 +434,8 @@ fn the_units_pass_systemds_own_check() {
         let verified = verify.args(["kaval.service", "kaval.socket"].map(|name| dir.path().join(name))).output().unwrap();
         let said = String::from_utf8_lossy(&verified.stderr).into_owned();
         // Of what is newer than the systemd at hand it says that it is passed over.
-        let passed_over = |line: &&str| line.contains("FileDescriptorStorePreserve") && line.contains("ignoring");
+        let newer = ["FileDescriptorStorePreserve", "DelegateSubgroup"];
+        let passed_over = |line: &&str| line.contains("ignoring") && newer.iter().any(|key| line.contains(key));
         let about_us: Vec<_> = said.lines().filter(|line| line.contains("kaval")).filter(|line| !passed_over(line)).collect();
         assert!(verified.status.success() && about_us.is_empty(), "{flavour}: {said}");
     }

@@ -1,109 +1,13 @@
-//! What programs ask their terminal and tell it: each question is answered once, by whoever is there, and what is told is listed and is an event.
+//! What programs tell their terminal is listed and is an event. What they ask: `questions.rs`.
 
 #[path = "support/tmux.rs"]
 mod tmux;
 
 mod support;
 
-use std::time::{Duration, Instant};
-
 use serde_json::Value;
 use support::Instance;
-use tmux::{Pane, await_some, missing};
-
-/// Ends a test, with its reason, where a program that it uses is not installed.
-macro_rules! needs {
-    ($($program:literal),*) => {
-        if let Some(program) = missing(&[$($program),*]) {
-            return println!("skipped: {program} is not installed");
-        }
-    };
-}
-
-/// A child that asks for the cursor's place whenever a line comes, and tells what came in answer until nothing has come for a second.
-const ASKER: &str = r#"
-import os, select, sys, termios, tty
-tty.setraw(0)
-os.write(1, b"ready\r\n")
-while True:
-    line = b""
-    while not line.endswith(b"\r"):
-        line += os.read(0, 1)
-    os.write(1, b"\x1b[6n")
-    answers = b""
-    while select.select([0], [], [], 1)[0]:
-        answers += os.read(0, 100)
-    os.write(1, b"%s: %d\r\n" % (line.strip(), answers.count(b"R")))
-"#;
-
-fn asker(instance: &Instance) {
-    instance.ok(&["new", "-d", "t", "--size", "100x30", "--", "python3", "-c", ASKER]);
-    instance.ok(&["wait", "t", "--match", "ready"]);
-}
-
-/// Has the child ask; how many answers it got.
-fn answers(instance: &Instance, question: &str) -> u32 {
-    instance.ok(&["send", "t", "--enter", question]);
-    let told = await_some("an answer", || {
-        let screen = instance.ok(&["screen", "t"]);
-        let found = screen.lines().find_map(|line| line.strip_prefix(question)?.strip_prefix(": ").map(str::to_owned));
-        found.ok_or(screen)
-    });
-    told.parse().unwrap()
-}
-
-#[test]
-fn a_question_is_answered_once_whoever_is_attached_and_whoever_is_killed() {
-    needs!("tmux", "python3");
-    let instance = Instance::start();
-    asker(&instance);
-    assert_eq!(answers(&instance, "alone"), 1);
-    let window = || Pane::open(&instance.command::<&str>(&[]), instance.dir(), (100, 30));
-    let (first, second) = (window(), window());
-    first.enter("kaval attach t");
-    first.await_screen(|text| text.contains("alone: 1"));
-    assert_eq!(answers(&instance, "watched"), 1);
-    second.enter("kaval attach t");
-    second.await_screen(|text| text.contains("watched: 1"));
-    assert_eq!(answers(&instance, "twice"), 1);
-    instance.kill_supervisor();
-    await_some("the clients' return", || match &instance.ls()[0]["clients"] {
-        clients if *clients == 2 => Ok(()),
-        clients => Err(clients.to_string()),
-    });
-    assert_eq!(answers(&instance, "killed"), 1);
-    for pane in [&first, &second] {
-        pane.press("C-\\");
-        pane.await_screen(|text| text.contains("comes back"));
-    }
-    assert_eq!(answers(&instance, "left"), 1);
-    instance.kill_supervisor();
-    assert_eq!(answers(&instance, "again"), 1);
-}
-
-#[test]
-fn fish_starts_at_once_while_nobody_is_attached() {
-    needs!("fish");
-    let instance = Instance::start();
-    let began = Instant::now();
-    let home = format!("HOME={}", instance.dir().display());
-    instance.ok(&[
-        "new",
-        "-d",
-        "fish",
-        "--env",
-        &home,
-        "--",
-        "fish",
-        "--no-config",
-        "-C",
-        "function fish_prompt; echo 'fish$ '; end",
-    ]);
-    instance.ok(&["wait", "fish", "--match", r"fish\$", "--timeout", "20"]);
-    // It waits ten seconds for an answer that does not come.
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-    assert!(!instance.ok(&["screen", "fish"]).contains("could not read response"), "{}", instance.ok(&["screen", "fish"]));
-}
+use tmux::{await_some, missing};
 
 fn events(instance: &Instance, name: &str, kinds: &[&str]) -> Vec<Value> {
     let mut child = instance.command(&["events", name, "--from", "0"]).stdout(std::process::Stdio::piped()).spawn().unwrap();

@@ -236,13 +236,13 @@ fn survive_logging(config: &str, kills: usize, is_right: impl Fn(u64, &[u8], &[u
 #[test]
 fn no_kill_costs_the_log_a_byte_that_the_journal_has_let_go_of() {
     let config = "[journal]\nbytes_max = \"16MiB\"\n[log]\nsync = \"20ms\"\nstall_max = \"1min\"\n";
-    survive_logging(config, if soak() { 400 } else { 40 }, |floor, kept, wrote| floor == 0 && kept == wrote);
+    survive_logging(config, if soak() { 1000 } else { 100 }, |floor, kept, wrote| floor == 0 && kept == wrote);
 }
 
 #[test]
 fn what_retention_leaves_over_kills_is_the_end_of_what_was_written() {
     let config = "[journal]\nbytes_max = \"16MiB\"\n[log]\nsync = \"20ms\"\nstall_max = \"1min\"\nbytes_max = \"2MiB\"\n";
-    survive_logging(config, if soak() { 400 } else { 40 }, |floor, kept, wrote| {
+    survive_logging(config, if soak() { 1000 } else { 100 }, |floor, kept, wrote| {
         kept.len() >= wrote.len().min(1 << 20) && wrote.get(floor as usize..) == Some(kept)
     });
 }
@@ -287,7 +287,7 @@ fn what_is_typed_over_any_kills_arrives_once_and_whole() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let typing = runtime.spawn(type_lines(instance.socket(), "typist".to_owned(), stop.clone()));
-    kill_at_random(&instance, if soak() { 400 } else { 40 });
+    kill_at_random(&instance, if soak() { 1000 } else { 100 });
     stop.store(true, Ordering::Release);
     let typed = runtime.block_on(async { tokio::time::timeout(PATIENCE, typing).await }).expect("an end").unwrap();
     spin_until(|| (fs::read(&file).ok()?.len() >= typed.len()).then_some(()));

@@ -80,6 +80,8 @@ pub(super) enum Command {
     Serve(Serve),
     /// Read the configuration again and make the terminals that it declares
     Reload(Reload),
+    /// Replace the supervisor by a new version of it, terminals kept
+    Upgrade(Upgrade),
     /// End every terminal and the supervisor
     Shutdown(Shutdown),
     /// The operator's levers: log level, hibernation, heap profile
@@ -87,6 +89,9 @@ pub(super) enum Command {
     /// Note how systemd saw the supervisor end, for the next one: for ExecStopPost=
     #[command(hide = true)]
     NoteEnd(NoteEnd),
+    /// Say as JSON which formats of what outlives a supervisor this program reads: for kaval upgrade
+    #[command(hide = true)]
+    Formats,
     /// Print shell completions
     Completions(Completions),
     /// Print the manual page, or write every page into a directory
@@ -384,6 +389,26 @@ Example, in kaval.toml:
   cwd = \"~/src/project\"
 and then:
   kaval reload";
+
+#[derive(Debug, Args)]
+#[command(after_help = UPGRADE_HELP)]
+pub(super) struct Upgrade {
+    /// The program to start [default: what the supervisor was started from, as it now is]
+    #[arg(long, value_name = "PATH")]
+    pub(super) binary: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+const UPGRADE_HELP: &str = "\
+Programs run on, and attached clients go on where they were. A program that cannot read what the present
+one keeps is refused. One that does not come up within a minute is replaced by the present one, and kaval
+status says why; under systemd, which starts what the unit says, that is not so, and there is no --binary.
+
+Examples:
+  cargo install --path . && kaval upgrade
+  kaval upgrade --binary ./target/release/kaval";
 
 #[derive(Debug, Args)]
 pub(super) struct Admin {

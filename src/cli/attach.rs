@@ -5,7 +5,8 @@
 
 use std::{
     fs::File,
-    io::{self, IsTerminal, Read, Write},
+    io::{self, IsTerminal, Write},
+    mem,
     os::fd::AsFd,
     path::PathBuf,
     process::ExitCode,
@@ -14,15 +15,23 @@ use std::{
 };
 
 use bytes::Bytes;
-use kaval_actors::Size;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use kaval_actors::{Size, mirror::Hush};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr},
+};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::{Instant, sleep_until},
 };
 
-use super::{Failure, Sockets, clipboard::Clipboard, fit::Fitted, keys::Keys};
+use super::{
+    Failure, Sockets,
+    clipboard::Clipboard,
+    fit::Fitted,
+    keys::{self, Keys, Typed},
+};
 use crate::{
     client::{Client, ClientError, Incoming, Session, SessionOptions, Update},
     config::{self, Config},
@@ -36,6 +45,10 @@ const SECOND_PRESS: Duration = Duration::from_millis(300);
 const FRAME: Duration = Duration::from_millis(15);
 /// How long a supervisor may be gone before a line says so.
 const QUIET_GAP: Duration = Duration::from_secs(2);
+/// Most that is read of what is typed at once: less than a session sends in one piece.
+const TYPED_BYTES: usize = 4096;
+/// How long the rest of a sequence is waited for: a key that looks like the beginning of one (Alt and `[`) is late by that.
+const REST_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// Leaves the terminal clean: main screen, no margins, typing replaces, keys plainly encoded, no mouse, no paste brackets, plain
 /// text, cursor shown, and where it was. Margins and origin mode move the cursor when reset, so that is done on the alternate
 /// screen; and as leaving that restores a cursor even where the main one was up, it is entered first: that saves the cursor as it
@@ -114,33 +127,26 @@ async fn follow(
     read_only: bool,
     mut backlog: Option<Backlog>,
 ) -> Result<End, ClientError> {
-    let mut typed = typing();
     let broken = ClientError::Broken;
+    let mut person = Person::new(Keys::new(config.detach_key.0)).map_err(broken)?;
     let mut resized = signal(SignalKind::window_change()).map_err(broken)?;
-    let mut hung_up = signal(SignalKind::hangup()).map_err(broken)?;
-    let mut terminated = signal(SignalKind::terminate()).map_err(broken)?;
-    let mut keys = Keys::new(config.detach_key.0);
     let mut window = Window { fitted: None, stale_since: None, clipboard: Clipboard::new(config.clipboard) };
-    let mut armed_until = Instant::now();
     let mut told_gap = false;
+    let mut hush = Hush::default();
     loop {
         let gap_told_at = session.down_since().map(|since| Instant::from_std(since) + QUIET_GAP);
         tokio::select! {
             biased;
-            _ = hung_up.recv() => return Ok(End::Signalled(libc::SIGHUP as u8)),
-            _ = terminated.recv() => return Ok(End::Signalled(libc::SIGTERM as u8)),
-            bytes = typed.recv() => {
-                let Some(bytes) = bytes else { return Ok(End::Detached) };
-                let typed = keys.take(&bytes);
-                if !typed.send.is_empty() && !read_only {
-                    session.input(typed.send.into()).await;
+            act = person.next() => match act {
+                Act::Typed(bytes) if read_only => drop(bytes),
+                Act::Typed(bytes) => session.input(bytes).await,
+                Act::Ended(end, last) => {
+                    if !last.is_empty() && !read_only {
+                        session.input(last).await;
+                    }
+                    return Ok(end);
                 }
-                if typed.detach {
-                    return Ok(End::Detached);
-                }
-                armed_until = Instant::now() + SECOND_PRESS;
-            }
-            () = sleep_until(armed_until), if keys.is_armed() => return Ok(End::Detached),
+            },
             _ = resized.recv() => match window_size() {
                 Some(size) if !read_only => session.resize(size).await,
                 _ => if window.turned().map_err(broken)? { session.refresh() },
@@ -149,12 +155,22 @@ async fn follow(
             update = session.next() => {
                 told_gap = false;
                 let update = update?;
-                if let (Update::Screen { offset, .. }, Some(backlog)) = (&update, backlog.take()) {
-                    backlog.show(*offset).await?;
+                if let (Update::Screen { offset, .. }, Some(backlog)) = (&update, backlog.take())
+                    && let Some(end) = backlog.show(*offset, &mut person).await?
+                {
+                    return Ok(end);
                 }
                 match update {
-                    Update::Screen { size, data, .. } => window.screen(size, &data).map_err(broken)?,
-                    Update::Output { data, .. } => if window.output(&data).map_err(broken)? { session.refresh() },
+                    Update::Screen { size, data, .. } => {
+                        hush = Hush::default();
+                        window.screen(size, &hush.pass(&data)).map_err(broken)?;
+                    }
+                    Update::Output { offset, data } => {
+                        let data = unasked(&mut hush, offset, &data, session.answered());
+                        if window.output(&data).map_err(broken)? {
+                            session.refresh();
+                        }
+                    }
                     Update::Resized { size } => if window.resized(size) { session.refresh() },
                     Update::Lagged { .. } | Update::Lost => {}
                     Update::Exited(exit) => return Ok(End::Exited(exit)),
@@ -168,6 +184,80 @@ async fn follow(
             }
         }
     }
+}
+
+/// Who sits at this window.
+struct Person {
+    typed: mpsc::Receiver<Bytes>,
+    keys: Keys,
+    armed_until: Instant,
+    hung_up: Signal,
+    terminated: Signal,
+    /// Typed, and not given out.
+    waiting: Vec<u8>,
+}
+
+/// What a person does.
+enum Act {
+    Typed(Bytes),
+    /// Is gone, having typed something before.
+    Ended(End, Bytes),
+}
+
+impl Person {
+    fn new(keys: Keys) -> io::Result<Self> {
+        let (hung_up, terminated) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
+        Ok(Self { typed: typing(), keys, armed_until: Instant::now(), hung_up, terminated, waiting: Vec::new() })
+    }
+
+    /// The next thing. May be dropped at any await without losing anything.
+    async fn next(&mut self) -> Act {
+        if !self.waiting.is_empty() {
+            return Act::Typed(mem::take(&mut self.waiting).into());
+        }
+        self.act().await
+    }
+
+    async fn act(&mut self) -> Act {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.hung_up.recv() => return Act::Ended(End::Signalled(libc::SIGHUP as u8), Bytes::new()),
+                _ = self.terminated.recv() => return Act::Ended(End::Signalled(libc::SIGTERM as u8), Bytes::new()),
+                bytes = self.typed.recv() => {
+                    let Some(bytes) = bytes else { return Act::Ended(End::Detached, Bytes::new()) };
+                    let Typed { send, detach } = self.keys.take(&bytes);
+                    self.armed_until = Instant::now() + SECOND_PRESS;
+                    if detach {
+                        return Act::Ended(End::Detached, send.into());
+                    }
+                    if !send.is_empty() {
+                        return Act::Typed(send.into());
+                    }
+                }
+                () = sleep_until(self.armed_until), if self.keys.is_armed() => return Act::Ended(End::Detached, Bytes::new()),
+            }
+        }
+    }
+
+    /// The end, once it comes; what is typed before that waits.
+    async fn end(&mut self) -> End {
+        loop {
+            match self.act().await {
+                Act::Ended(end, _) => return end,
+                Act::Typed(bytes) => self.waiting.extend_from_slice(&bytes),
+            }
+        }
+    }
+}
+
+/// Output from `offset` on, without the questions up to `answered`: somebody has answered them while this window did not.
+fn unasked(hush: &mut Hush, offset: u64, data: &[u8], answered: u64) -> Vec<u8> {
+    let settled = usize::try_from(answered.saturating_sub(offset)).unwrap_or(usize::MAX).min(data.len());
+    let (settled, open) = data.split_at(settled);
+    let mut out = hush.hush(settled);
+    out.append(&mut hush.pass(open));
+    out
 }
 
 /// What this window shows: the terminal's output as it is, but for what would be done with the clipboard, or, where the sizes differ, what
@@ -249,20 +339,27 @@ struct Backlog {
 }
 
 impl Backlog {
-    /// Puts the last lines that left the screen before `offset` into the window's scrollback.
-    async fn show(self, offset: u64) -> Result<(), ClientError> {
+    /// Puts the last lines that left the screen before `offset` into the window's scrollback, as long as nobody leaves; the end, if
+    /// somebody does.
+    async fn show(self, offset: u64, person: &mut Person) -> Result<Option<End>, ClientError> {
         let mut client = Client::connect(&self.socket).await?;
         let (format, to) = (HistoryFormat::Ansi, Some(offset));
         let req = client.request(Op::History { term: self.term, format, from: 0, to, tail: Some(self.lines) }).await?;
         loop {
-            match client.next().await? {
+            let incoming = tokio::select! {
+                biased;
+                end = person.end() => return Ok(Some(end)),
+                incoming = client.next() => incoming?,
+            };
+            match incoming {
                 Incoming::Err { error, .. } => return Err(error.into()),
                 Incoming::Event(Event::Lines { data, .. }) => show(&with_returns(&data.0)).map_err(ClientError::Broken)?,
                 Incoming::Event(Event::End { req: ended }) if ended == req => break,
                 Incoming::Ok { .. } | Incoming::Event(_) => {}
             }
         }
-        set_aside_screen(window_size()).map_err(ClientError::Broken)
+        set_aside_screen(window_size()).map_err(ClientError::Broken)?;
+        Ok(None)
     }
 }
 
@@ -290,19 +387,37 @@ fn show(bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// What is typed, read by a thread: a terminal's own descriptor must stay blocking, since its shell shares it.
+/// What is typed, read by a thread: a terminal's own descriptor must stay blocking, since its shell shares it. What the terminal answers
+/// to a program comes whole, as far as it is written in one piece.
 fn typing() -> mpsc::Receiver<Bytes> {
     let (sender, receiver) = mpsc::channel(16);
     thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        let mut stdin = io::stdin().lock();
-        while let Ok(n @ 1..) = stdin.read(&mut buffer) {
-            if sender.blocking_send(Bytes::copy_from_slice(&buffer[..n])).is_err() {
+        let stdin = io::stdin();
+        let (mut buffer, mut held) = ([0; TYPED_BYTES], 0);
+        while let Ok(n @ 1..) = rustix::io::retry_on_intr(|| rustix::io::read(&stdin, &mut buffer[held..])) {
+            let typed = held + n;
+            let whole = keys::whole(&buffer[..typed]);
+            if whole < typed && (typed < TYPED_BYTES || whole > 0) && is_readable_soon(&stdin) {
+                if whole > 0 && sender.blocking_send(Bytes::copy_from_slice(&buffer[..whole])).is_err() {
+                    break;
+                }
+                buffer.copy_within(whole..typed, 0);
+                held = typed - whole;
+                continue;
+            }
+            if sender.blocking_send(Bytes::copy_from_slice(&buffer[..typed])).is_err() {
                 break;
             }
+            held = 0;
         }
     });
     receiver
+}
+
+/// Whether the rest of what a terminal has begun to write comes.
+fn is_readable_soon(tty: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(tty, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut fds, Some(&REST_WAIT))).is_ok_and(|ready| ready > 0)
 }
 
 /// The terminal in raw mode, until dropped.

@@ -10,12 +10,12 @@ use serde_json::json;
 
 use super::{
     Failure, Sockets,
-    args::{History, HistoryFormat, Kill, Ls, New, Resize, Rm, Screen, ScreenFormat, Send, Shutdown},
+    args::{Kill, Ls, New, Resize, Rm, Screen, ScreenFormat, Send, Shutdown},
     attach, table,
 };
 use crate::{
-    client::{Client, Incoming, body},
-    wire::{self, DATA_BYTES_MAX, Data, Empty, Event, HistoryOk, NewOk, Op, ScreenOk},
+    client::Client,
+    wire::{self, DATA_BYTES_MAX, Data, Empty, NewOk, Op, ScreenOk},
 };
 
 const DONE: ExitCode = ExitCode::SUCCESS;
@@ -144,62 +144,6 @@ pub(super) async fn screen(sockets: &Sockets, args: &Screen) -> Result<ExitCode,
         (None, None, None) => return Err(Failure::new(Failure::FAILED, "the supervisor sent no screen")),
     }
     Ok(DONE)
-}
-
-pub(super) async fn history(sockets: &Sockets, args: &History) -> Result<ExitCode, Failure> {
-    let format = match (args.json, args.format) {
-        _ if args.commands => wire::HistoryFormat::Commands,
-        (true, _) => wire::HistoryFormat::Json,
-        (false, HistoryFormat::Text) => wire::HistoryFormat::Text,
-        (false, HistoryFormat::Ansi) => wire::HistoryFormat::Ansi,
-        (false, HistoryFormat::Raw) => wire::HistoryFormat::Raw,
-    };
-    if let (Some(from), Some(to)) = (args.from, args.to)
-        && from > to
-    {
-        return Err(Failure::new(Failure::USAGE, format!("--from {from} is behind --to {to}: nothing lies between them")));
-    }
-    let (mut client, _) = sockets.connect().await?;
-    let from = args.from.unwrap_or(0);
-    let op = Op::History { term: args.name.as_str().into(), format, from, to: args.to, tail: args.tail };
-    let stream = client.request(op).await?;
-    // Where raw output goes on if nothing of it is missing: lines tell of what is missing by themselves.
-    let mut listed = Vec::new();
-    let mut expected = (format == wire::HistoryFormat::Raw && args.tail.is_none()).then_some(from);
-    loop {
-        match client.next().await? {
-            Incoming::Err { error, .. } => return Err(crate::client::ClientError::from(error).into()),
-            Incoming::Ok { frame, .. } => note_gap(args, &mut expected, body::<HistoryOk>(&frame)?.floor),
-            Incoming::Event(Event::Output { req, offset, data }) if req == stream => {
-                note_gap(args, &mut expected, offset);
-                expected = expected.map(|_| offset + data.0.len() as u64);
-                write_all(&data.0)?;
-            }
-            Incoming::Event(Event::Lines { req, data, .. }) if req == stream && args.commands && !args.json => {
-                listed.extend_from_slice(&data.0);
-            }
-            Incoming::Event(Event::Lines { req, data, .. }) if req == stream => write_all(&data.0)?,
-            Incoming::Event(Event::End { req }) if req == stream => break,
-            Incoming::Event(_) => {}
-        }
-    }
-    if args.commands && !args.json {
-        let commands = listed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let commands: Vec<wire::CommandInfo> =
-            commands.map(serde_json::from_slice).collect::<Result<_, _>>().map_err(|error| {
-                Failure::new(Failure::FAILED, format!("the supervisor sent what is no list of commands: {error}"))
-            })?;
-        print(&table::commands(&commands, io::stdout().is_terminal()))?;
-    }
-    Ok(DONE)
-}
-
-/// Says on stderr, once, that raw output is missing before `offset`.
-fn note_gap(args: &History, expected: &mut Option<u64>, offset: u64) {
-    if let Some(from) = expected.take_if(|expected| *expected < offset) {
-        let note = format!("kaval: {}: output from {from} to before {offset} is no longer kept\n", args.name);
-        let _ = io::stderr().write_all(note.as_bytes());
-    }
 }
 
 pub(super) async fn shutdown(sockets: &Sockets, args: &Shutdown) -> Result<ExitCode, Failure> {

@@ -2,38 +2,18 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use tokio::time::{Duration, Instant, sleep};
-
-use super::{Failure, Sockets, args::Events, commands};
+use super::{Failure, Sockets, args::Events, commands, passing, reconnect};
 use crate::{
     client::{Client, ClientError, Incoming, body},
     wire::{Event, EventInfo, EventsOk, Op, TermRef},
 };
 
-/// How long a supervisor that does not answer is tried, and how often.
-const RECONNECT_MAX: Duration = Duration::from_secs(60);
-const RECONNECT_POLL: Duration = Duration::from_millis(20);
-
 pub(super) async fn events(sockets: &Sockets, args: Events) -> Result<ExitCode, Failure> {
-    let (client, socket) = sockets.connect().await?;
+    let (mut client, socket) = sockets.connect().await?;
     let term = args.name.as_deref().map(TermRef::from);
     let mut stream = Stream { socket, term, next: args.from };
-    let mut lost = stream.follow(client).await?;
-    let mut since = Instant::now();
-    while let Some(error) = lost {
-        if since.elapsed() > RECONNECT_MAX {
-            return Err(error.into());
-        }
-        sleep(RECONNECT_POLL).await;
-        lost = match Client::connect(&stream.socket).await {
-            Ok(client) => {
-                let lost = stream.follow(client).await?;
-                since = Instant::now();
-                lost
-            }
-            Err(error) if error.is_passing() => Some(error),
-            Err(error) => return Err(error.into()),
-        };
+    while let Some(lost) = stream.follow(client).await? {
+        client = reconnect(&stream.socket, lost).await?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -63,8 +43,8 @@ impl Stream {
                 Ok(Incoming::Event(Event::Happened { event, .. })) => self.print(&event)?,
                 Ok(Incoming::Event(Event::End { .. })) => return Ok(None),
                 Ok(Incoming::Event(_)) => {}
-                Ok(Incoming::Err { error, .. }) => return passing(error.into()),
-                Err(error) => return passing(error),
+                Ok(Incoming::Err { error, .. }) => return passing(error.into()).map(Some),
+                Err(error) => return passing(error).map(Some),
             }
         }
     }
@@ -74,8 +54,4 @@ impl Stream {
         let line = serde_json::to_string(event).map_err(std::io::Error::other)?;
         commands::write_all(format!("{line}\n").as_bytes())
     }
-}
-
-fn passing(error: ClientError) -> Result<Option<ClientError>, Failure> {
-    if error.is_passing() { Ok(Some(error)) } else { Err(error.into()) }
 }

@@ -113,6 +113,22 @@ fn is_control(modifiers: u32) -> bool {
     modifiers.checked_sub(1).is_some_and(|bits| bits & !LOCKS == CONTROL)
 }
 
+/// Length of what is typed but for the sequence that it leaves unfinished, if it does.
+pub(super) fn whole(typed: &[u8]) -> usize {
+    let Some(last) = memchr::memrchr(0x1b, typed) else { return typed.len() };
+    let is_finished = match &typed[last..] {
+        // The first half of what ends a string, or a key.
+        [_] => match whole(&typed[..last]) {
+            begun if begun < last => return begun,
+            _ => true,
+        },
+        [_, b'[', body @ ..] => body.iter().any(|byte| !(0x20..0x40).contains(byte)),
+        [_, b'P' | b']', body @ ..] => body.contains(&7),
+        _ => true,
+    };
+    if is_finished { typed.len() } else { last }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +144,26 @@ mod tests {
             }
         }
         (sent, false, keys.is_armed())
+    }
+
+    #[test]
+    fn a_sequence_that_is_cut_waits_for_its_rest() {
+        for (typed, whole_bytes) in [
+            ("", 0),
+            ("ls\r", 3),
+            ("\x1b", 1),
+            ("\x1b[A", 3),
+            ("a\x1b[", 1),
+            ("\x1b[1;1R\x1b[12;", 6),
+            ("\x1bOP", 3),
+            ("a\x1b]11;rgb:0", 1),
+            ("\x1b]11;rgb:0\x07", 11),
+            ("\x1bP>|x\x1b\\", 7),
+            ("\x1bP>|x\x1b", 0),
+            ("\x1b[1;1Rab", 8),
+        ] {
+            assert_eq!(whole(typed.as_bytes()), whole_bytes, "{typed:?}");
+        }
     }
 
     #[test]

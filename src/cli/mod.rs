@@ -18,10 +18,12 @@ mod clipboard;
 mod commands;
 mod events;
 mod fit;
+mod history;
 mod keys;
 mod manual;
 mod status;
 mod table;
+mod upgrade;
 mod wait;
 
 use std::{
@@ -48,6 +50,8 @@ use crate::{
 /// How long a supervisor that is being restarted is waited for: its keeper starts one at once, or within 250 ms.
 const RESTART_MAX: Duration = Duration::from_millis(1500);
 const RESTART_POLL: Duration = Duration::from_millis(10);
+/// How long a stream that was lost is tried to be had again.
+const RECONNECT_MAX: Duration = Duration::from_secs(60);
 
 /// How a command ends when it does not end well.
 #[derive(Debug)]
@@ -154,6 +158,7 @@ fn dispatch(Arguments { target, command }: Arguments) -> Result<ExitCode, Failur
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error) => Err(Failure::new(Failure::FAILED, chain(error.as_ref()))),
         },
+        Some(Command::Formats) => commands::print(&format!("{}\n", daemon::formats_line())).map(|()| ExitCode::SUCCESS),
         Some(Command::Completions(completions)) => manual::completions(completions.shell),
         Some(Command::Man(man)) => manual::man(man.dir.as_deref()),
         Some(command) => on_runtime(client_command(Sockets::of(explicit), command)),
@@ -180,7 +185,7 @@ async fn client_command(sockets: Sockets, command: Command) -> Result<ExitCode, 
         Command::Rm(rm) => commands::rm(&sockets, &rm).await,
         Command::Wait(wait) => wait::wait(&sockets, wait).await,
         Command::Screen(screen) => commands::screen(&sockets, &screen).await,
-        Command::History(history) => commands::history(&sockets, &history).await,
+        Command::History(history) => history::history(&sockets, &history).await,
         Command::Events(args) => events::events(&sockets, args).await,
         Command::Status(args) => status::status(&sockets, &args).await,
         Command::Shutdown(shutdown) => commands::shutdown(&sockets, &shutdown).await,
@@ -188,8 +193,9 @@ async fn client_command(sockets: Sockets, command: Command) -> Result<ExitCode, 
         Command::Clients(clients) => admin::clients(&sockets, &clients).await,
         Command::Detach(detach) => admin::detach(&sockets, &detach).await,
         Command::Reload(reload) => admin::reload(&sockets, &reload).await,
+        Command::Upgrade(args) => upgrade::upgrade(&sockets, &args).await,
         Command::Admin(admin) => admin::pull(&sockets, admin.lever).await,
-        Command::Serve(_) | Command::NoteEnd(_) | Command::Completions(_) | Command::Man(_) => {
+        Command::Serve(_) | Command::NoteEnd(_) | Command::Formats | Command::Completions(_) | Command::Man(_) => {
             unreachable!("done without a client")
         }
     }
@@ -240,4 +246,22 @@ async fn connect_over_a_restart(path: &Path) -> Result<Client, ClientError> {
             result => return result,
         }
     }
+}
+
+/// Connects again after a stream was lost, however often that takes within [`RECONNECT_MAX`].
+async fn reconnect(path: &Path, mut lost: ClientError) -> Result<Client, Failure> {
+    let deadline = Instant::now() + RECONNECT_MAX;
+    while Instant::now() < deadline {
+        sleep(RESTART_POLL).await;
+        match Client::connect(path).await {
+            Ok(client) => return Ok(client),
+            Err(error) => lost = passing(error)?,
+        }
+    }
+    Err(lost.into())
+}
+
+/// What a stream may be asked for again after; any other error is a failure.
+fn passing(error: ClientError) -> Result<ClientError, Failure> {
+    if error.is_passing() { Ok(error) } else { Err(error.into()) }
 }

@@ -54,7 +54,8 @@ fn general(status: &StatusOk) -> Vec<Line> {
     let copying = status.data_path != "splice";
     let crowded = status.fds.open as f64 > status.fds.max as f64 * FDS_FEW;
     let ended_well = matches!(status.previous_end.as_str(), "clean" | "first start");
-    vec![
+    let undone = status.upgrade_undone.iter().map(|reason| ("upgrade".to_owned(), format!("undone: {reason}"), true));
+    let lines = vec![
         plain("version", status.version.clone()),
         plain("process", format!("{}, boot {}", status.pid, status.boot)),
         plain("up", duration(Duration::from_millis(status.uptime_ms)) + &recovery),
@@ -67,7 +68,8 @@ fn general(status: &StatusOk) -> Vec<Line> {
         ("data path".to_owned(), status.data_path.clone(), copying),
         ("descriptors".to_owned(), format!("{} of {}", status.fds.open, status.fds.max), crowded),
         plain("metrics", status.metrics.clone().unwrap_or_else(|| "off".to_owned())),
-    ]
+    ];
+    undone.chain(lines).collect()
 }
 
 fn log(log: &LogInfo) -> String {
@@ -97,6 +99,7 @@ mod tests {
             boot: "b".to_owned(),
             uptime_ms: 61_000,
             previous_end: "signal 9".to_owned(),
+            upgrade_undone: None,
             recovery_ms: Some(5),
             data_path: "splice".to_owned(),
             terms: TermCounts { live: 1, hibernated: 0, restarting: 0, exited: 2, lost: 0 },
@@ -118,5 +121,7 @@ mod tests {
         let coloured = render(&status, true);
         let odd: Vec<_> = coloured.lines().filter(|line| line.contains(YELLOW)).collect();
         assert_eq!(odd.len(), 4, "{odd:?}");
+        let undone = StatusOk { upgrade_undone: Some("/k exited with code 3".to_owned()), ..status };
+        assert!(render(&undone, false).starts_with("upgrade      undone: /k exited with code 3\nversion      1.2.3\n"));
     }
 }

@@ -77,8 +77,16 @@ async fn until(sockets: &Sockets, args: &Wait, pattern: Option<Regex>) -> Result
     let mut watch = pattern.map(Watch::new);
     loop {
         let update = tokio::select! {
-            () = sleep_until(quiet_at.unwrap_or_else(Instant::now)), if quiet_at.is_some() => return Ok(Outcome::Idle),
-            update = session.next() => update?,
+            () = sleep_until(quiet_at.unwrap_or_else(Instant::now)), if quiet_at.is_some() => None,
+            update = session.next() => Some(update?),
+        };
+        let Some(update) = update else {
+            // Nobody knows whether it is quiet while nobody tells.
+            if session.down_since().is_none() {
+                return Ok(Outcome::Idle);
+            }
+            quiet_at = quiet.map(|quiet| Instant::now() + quiet);
+            continue;
         };
         match update {
             Update::Exited(exit) if args.exit => return Ok(Outcome::Exited(exit)),

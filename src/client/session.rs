@@ -89,6 +89,7 @@ pub enum Update {
 pub struct Session {
     options: SessionOptions,
     name: String,
+    answered: u64,
     link: Link,
     source: String,
     next_seq: u64,
@@ -122,6 +123,7 @@ impl Session {
         let mut session = Self {
             options,
             name: String::new(),
+            answered: 0,
             link: Link::Down { since: Instant::now(), pause: RECONNECT_FIRST },
             source: format!("{:016x}", rand::random::<u64>()),
             next_seq: 1,
@@ -141,6 +143,11 @@ impl Session {
     /// The terminal's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Questions of programs up to this offset are settled: a window that shows the output before it must not answer them.
+    pub fn answered(&self) -> u64 {
+        self.answered
     }
 
     /// Since when there has been no connection.
@@ -276,7 +283,7 @@ impl Session {
             Incoming::Event(_) => return Err(ClientError::Closed),
         };
         self.options.term = TermRef::Id(attached.id);
-        self.name = attached.name;
+        (self.name, self.answered) = (attached.name, attached.answered);
         self.link = Link::Up { client: Box::new(client), stream };
         self.send_unsent().await;
         Ok(())

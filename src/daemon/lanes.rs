@@ -12,7 +12,7 @@ use anyhow::Context;
 use kaval_actors::{
     TermId,
     log::{
-        journal::{DataPath, Journal, JournalError, JournalFds, Recovery},
+        journal::{self, DataPath, Journal, JournalError, JournalFds, Recovery},
         service::Log,
     },
     registry::Pulse,
@@ -58,8 +58,10 @@ pub(super) fn start(
                 report(lane, recovery);
                 last_id = last_id.max(last);
             }
-            // Want of memory, say: what the journal holds is not given up for that, and the next start may have it.
-            Some(Err(error @ JournalError::Io { .. })) => return Err(error).context("cannot open a journal that was kept"),
+            // Want of memory, say, or of a newer program: what the journal holds is not given up for that, and the next start may have it.
+            Some(Err(error @ (JournalError::Io { .. } | JournalError::Version { found: journal::FORMAT.. }))) => {
+                return Err(error).context("cannot open a journal that was kept");
+            }
             other => {
                 if let Some(Err(error)) = other {
                     tracing::error!(

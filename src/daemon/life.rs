@@ -4,6 +4,7 @@
 //!   SIGHUP ─► RELOADING ─► configuration read again ─► READY
 //!   SIGTERM, SIGINT ─► STOPPING ─► no new connections ─► requests answered, streams told `restarting` ─► log on disk
 //!                      ─► exit 0, terminals kept
+//!   kaval upgrade ─► the keeper knows what to start ─► as SIGTERM, but for the log, which the next supervisor goes on with
 //!   kaval shutdown ─► every terminal has ended ─► STOPPING ─► log on disk ─► exit 0
 //!   an actor that all depend on died, the store is damaged ─► exit 1: a fresh process takes over
 //! ```
@@ -45,11 +46,16 @@ const FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// How long a disk may take to write what is in memory. What it does not take stays in the journals, which outlive this process.
 const LOG_MAX: Duration = Duration::from_secs(10);
 
+/// The same where somebody waits for the next supervisor, which goes on with what is left.
+const LOG_UPGRADE_MAX: Duration = Duration::from_millis(100);
+
 /// Why it is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// This signal came: whoever started the supervisor may start the next, which finds the terminals.
     Signal(&'static str),
+    /// A client asked for another supervisor, which whoever started this one starts.
+    Upgrade,
     /// A client asked for the end of everything, and everything has ended.
     Shutdown,
     /// The supervisor's actor, or the registry, died of a panic: nothing in this process can be asked or ended any more.
@@ -62,6 +68,7 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signal(name) => f.write_str(name),
+            Self::Upgrade => f.write_str("upgrade"),
             Self::Shutdown => f.write_str("shutdown"),
             Self::Death => f.write_str("an actor that all depend on died"),
             Self::Damage => f.write_str("the store is damaged"),
@@ -103,6 +110,7 @@ pub(super) async fn until_the_end(
             _ = signals.terminate.recv() => break End::Signal("SIGTERM"),
             _ = signals.interrupt.recv() => break End::Signal("SIGINT"),
             _ = signals.hangup.recv() => reload(reloader, store).await,
+            () = hub.upgrading.notified() => break End::Upgrade,
             () = hub.ended.notified() => break End::Shutdown,
             () = death(hub) => break End::Death,
             () = damage(log) => break End::Damage,
@@ -122,16 +130,17 @@ pub(super) async fn until_the_end(
 pub(super) async fn part(end: End, hub: &Hub, log: &Log) {
     let started = Instant::now();
     match end {
-        End::Signal(_) => {
+        End::Signal(_) | End::Upgrade => {
             let left = hub.close(FAREWELL_MAX).await;
             tracing::info!(left, took_ms = started.elapsed().as_millis() as u64, "clients were told");
         }
         End::Shutdown => {}
         End::Death | End::Damage => return,
     }
-    match timeout(LOG_MAX, log.drain()).await {
+    let patience = if end == End::Upgrade { LOG_UPGRADE_MAX } else { LOG_MAX };
+    match timeout(patience, log.drain()).await {
         Ok(()) => tracing::info!(took_ms = started.elapsed().as_millis() as u64, "the log is on disk"),
-        Err(_) => tracing::warn!("the log is not on disk yet: the next supervisor goes on with it"),
+        Err(_) => tracing::info!("the log is not on disk yet: the next supervisor goes on with it"),
     }
 }
 

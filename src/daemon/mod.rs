@@ -10,6 +10,7 @@
 //! can be killed anywhere on this way.
 
 mod declared;
+mod formats;
 mod lanes;
 mod life;
 mod lock;
@@ -20,6 +21,7 @@ mod previous;
 mod profile;
 mod reload;
 mod store;
+mod upgrade;
 mod watchdog;
 
 use std::{
@@ -38,18 +40,18 @@ use anyhow::{Context, bail};
 use kaval_actors::{
     TermId,
     log::{journal::DataPath, service::Log, store::Store},
-    pty::launch::FileLimits,
+    pty::{cgroup::Groups, launch::FileLimits},
     registry::{Ledger, LedgerError, Pulse, Ready, Registry, RegistryParts},
     supervisor::{
         Custody, NoCustody, Supervisor, SupervisorParts,
         execute::{Executor, Surroundings},
         inventory::Inventory,
-        manifest::Record,
+        manifest::{FormatNote, Record},
     },
 };
 use tokio::sync::oneshot;
 
-pub use self::previous::PreviousEnd;
+pub use self::{formats::line as formats_line, previous::PreviousEnd};
 use self::{
     lanes::Lanes,
     life::{End, Signals},
@@ -94,14 +96,17 @@ pub fn run(options: &ServeOptions) -> anyhow::Result<ExitCode> {
     if store.is_none() && options.keeper {
         let this = std::env::current_exe().context("cannot find the kaval program itself")?;
         let command: Vec<_> = [this.into_os_string()].into_iter().chain(std::env::args_os().skip(1)).collect();
-        return Ok(keeper::run(&command)?);
+        return Ok(keeper::run(&command, keeper::TRIAL_MAX)?);
     }
     logging::init();
+    // An image that has no file any more is executed by a number.
+    let _ = rustix::thread::set_name(c"kaval");
     let config_file = options.config.clone().or_else(places::config_file);
     let config = Config::read(config_file.as_deref())?;
     let state_dir = options.state_dir.clone().unwrap_or_else(places::state_dir);
     private_dir(&state_dir)?;
     let state_dir = fs::canonicalize(&state_dir).with_context(|| format!("state directory {state_dir:?} cannot be used"))?;
+    formats::check_state(&state_dir)?;
     let _lock = lock::acquire(&state_dir)?;
     let endpoint = port(options.metrics, config.metrics.address).map(http::start).transpose()?;
     let (running, previous_end) = Running::begin(&state_dir);
@@ -116,6 +121,7 @@ pub fn run(options: &ServeOptions) -> anyhow::Result<ExitCode> {
         None => Place::Path(socket_path(options)?),
     };
     let inventory = Inventory::sort(kept);
+    formats::check_journals(inventory.journals.values())?;
     match System::new().block_on(supervise(
         options,
         config,
@@ -128,7 +134,7 @@ pub fn run(options: &ServeOptions) -> anyhow::Result<ExitCode> {
         previous_end,
         started,
     ))? {
-        End::Signal(_) | End::Shutdown => {
+        End::Signal(_) | End::Upgrade | End::Shutdown => {
             running.ended_clean();
             Ok(ExitCode::SUCCESS)
         }
@@ -164,6 +170,19 @@ enum Place {
     Path(PathBuf),
     /// On a socket that a service manager has bound, and keeps.
     Inherited(OwnedFd),
+}
+
+/// Control groups for terminals, where systemd runs us and lets us have them.
+fn groups() -> Option<Groups> {
+    if std::env::var_os(keeper::KEEPER_VARIABLE).is_some() {
+        return None;
+    }
+    let groups = Groups::take_over().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the service's control group cannot be used: terminals have none of their own");
+        None
+    })?;
+    tracing::info!(dir = ?groups.dir(), "each new terminal has a control group of its own");
+    Some(groups)
 }
 
 /// The open-file limits that children are given: the keeper's own, if it raised ours.
@@ -235,7 +254,9 @@ async fn supervise(
     if let Some(endpoint) = &endpoint {
         endpoint.set_registry(registry.clone());
     }
-    let executor = Executor::start(manifest, custody, Surroundings { socket: socket.clone(), limits })?;
+    let groups = if store.is_some() { groups() } else { None };
+    let format_note = manifest.format_note();
+    let executor = Executor::start(manifest, custody, Surroundings { socket: socket.clone(), limits, groups })?;
     let (ready, recovered) = oneshot::channel();
     let limits = reload::limits(&config);
     let parts = SupervisorParts {
@@ -259,7 +280,7 @@ async fn supervise(
     };
     let reloader = Rc::new(Reloader::new(options.config.clone(), config, supervisor.clone(), log.clone()));
     reloader.begin().await?;
-    let operator = Rc::new(Levers { reloader: reloader.clone() });
+    let operator = Rc::new(Levers { reloader: reloader.clone(), store: store.clone() });
     let (boot, data_path) = (format!("{:016x}", rand::random::<u64>()), options.data_path);
     if let Some(endpoint) = &endpoint {
         endpoint.set_ready();
@@ -269,6 +290,7 @@ async fn supervise(
     if let Some(store) = &store {
         store.ready()?;
     }
+    note_format(state_dir.to_owned(), format_note);
     if let Some(watchdog) = &watchdog {
         watchdog.ready(Watched { pulses, log: log.stats().clone() });
     }
@@ -283,6 +305,15 @@ async fn supervise(
     }
     drop(arbiters);
     Ok(end)
+}
+
+/// Has it written down that what is on disk is this program's now. Until it is, the one before reads it as well.
+fn note_format(state_dir: PathBuf, manifest: FormatNote) {
+    drop(tokio::task::spawn_blocking(move || {
+        if let Err(error) = formats::note(&state_dir, &manifest) {
+            tracing::error!(error = %format!("{error:#}"), "the format of what is on disk cannot be written down");
+        }
+    }));
 }
 
 /// Starts the log thread, for all terminals but those that were told to stay off the disk.
@@ -314,9 +345,17 @@ fn registry(
     let numbers = ledger.reserve().or_else(|error| delayed(&error).and_then(|()| ledger.next().map(|next| next..next)))?;
     let Metrics { per_term, term_info, .. } = config.metrics;
     let log = log.stats().clone();
-    let previous_end = previous_end.to_string();
-    let parts = RegistryParts { ledger, numbers, previous_end, is_restart, restarts, pulses, log, per_term, term_info };
+    let (previous_end, upgrade_undone) = (previous_end.to_string(), upgrade_undone());
+    let parts =
+        RegistryParts { ledger, numbers, previous_end, is_restart, upgrade_undone, restarts, pulses, log, per_term, term_info };
     Ok(Registry::new(parts))
+}
+
+/// Why the last upgrade was undone, as the keeper has it.
+fn upgrade_undone() -> Option<String> {
+    let reason = std::env::var("KAVAL_UPGRADE_UNDONE").ok()?;
+    tracing::warn!(%reason, "an upgrade was undone: this is the version before it");
+    Some(reason)
 }
 
 fn delayed(error: &LedgerError) -> Result<(), LedgerError> {

@@ -3,6 +3,7 @@
 //! Pure. The rules, the first that applies:
 //!
 //! | the keeper was told to stop                                    | end |
+//! | another is to follow: an upgrade, or what failed is put back   | restart at once |
 //! | a terminal is held                                             | restart, always |
 //! | the supervisor exited with 0                                   | end: it is done |
 //! | no supervisor has ever said `READY=1`                          | end: it cannot start, and says why itself |
@@ -92,6 +93,8 @@ pub(super) struct Situation {
     pub(super) stopping: bool,
     /// It holds a terminal.
     pub(super) terminal_held: bool,
+    /// Another one is to follow, since that was asked for or this one was on trial.
+    pub(super) expected: bool,
 }
 
 /// What follows.
@@ -144,7 +147,9 @@ pub(super) fn decide(history: History, death: &Death, situation: Situation) -> V
     let done = death.ended == Ended::Exited(0);
     let hopeless = !history.ready_once || history.unready_deaths >= UNREADY_DEATHS_MAX;
     let worth_living = situation.terminal_held || !(done || hopeless);
-    if situation.stopping || !worth_living {
+    if situation.expected && !situation.stopping {
+        Verdict::Restart { after: Duration::ZERO }
+    } else if situation.stopping || !worth_living {
         let code = death.ended.code();
         Verdict::End { code }
     } else {
@@ -169,8 +174,8 @@ mod tests {
 
     const CRASH: Ended = Ended::Signalled(9);
     const QUICK: Duration = Duration::from_millis(1);
-    const EMPTY: Situation = Situation { stopping: false, terminal_held: false };
-    const HOLDING: Situation = Situation { stopping: false, terminal_held: true };
+    const EMPTY: Situation = Situation { stopping: false, terminal_held: false, expected: false };
+    const HOLDING: Situation = Situation { terminal_held: true, ..EMPTY };
 
     fn death(ended: Ended, ready: bool, lived: Duration) -> Death {
         Death { ended, ready, lived }
@@ -196,7 +201,7 @@ mod tests {
 
     #[test]
     fn stopping_ends_with_the_supervisors_code_whatever_is_held() {
-        let stopping = Situation { stopping: true, terminal_held: true };
+        let stopping = Situation { stopping: true, terminal_held: true, expected: true };
         let exited = death(Ended::Exited(3), true, QUICK);
         assert_eq!(last(&[exited], stopping), Verdict::End { code: 3 });
         let killed = death(Ended::Signalled(15), true, QUICK);
@@ -207,6 +212,14 @@ mod tests {
     fn clean_exit_with_a_terminal_held_is_an_upgrade_and_restarts_at_once() {
         let upgrade = death(Ended::Exited(0), true, SETTLED_AFTER);
         assert_eq!(last(&[upgrade], HOLDING), restart(0));
+    }
+
+    #[test]
+    fn what_is_to_be_followed_is_followed_at_once_whatever_is_held() {
+        let expected = Situation { expected: true, ..EMPTY };
+        for death in [death(Ended::Exited(0), true, QUICK), death(Ended::Exited(3), false, QUICK), death(CRASH, false, QUICK)] {
+            assert_eq!(last(&[death], expected), restart(0), "{death:?}");
+        }
     }
 
     #[test]
@@ -286,7 +299,7 @@ mod tests {
 
         #[test]
         fn stopping_always_ends(deaths in prop::collection::vec(any_death(), 1..50), terminal_held: bool) {
-            let stopping = Situation { stopping: true, terminal_held };
+            let stopping = Situation { stopping: true, terminal_held, expected: false };
             let code = deaths.last().unwrap().ended.code();
             prop_assert_eq!(last(&deaths, stopping), Verdict::End { code });
         }

@@ -16,7 +16,7 @@
 //!
 //! A fork and not a spawn, since `LISTEN_PID` is the child's own pid.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -43,14 +43,34 @@ const SPARE_FDS: u64 = 64;
 /// How the supervisor before ended, as `PID exit CODE` or `PID signal NUMBER`.
 const PREVIOUS_END_VARIABLE: &str = "KAVAL_PREVIOUS_END";
 
+/// The file that an upgrade starts unless it names another.
+const PROGRAM_VARIABLE: &str = "KAVAL_PROGRAM";
+
+/// Why the last upgrade was undone, if it was.
+const UNDONE_VARIABLE: &str = "KAVAL_UPGRADE_UNDONE";
+
 /// Variables that the keeper may have been started with, and that say nothing true of a supervisor of its own.
-const STALE: [&str; 7] =
-    ["WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", NAMES_VARIABLE, PREVIOUS_END_VARIABLE];
+const STALE: [&str; 8] = [
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS",
+    NAMES_VARIABLE,
+    PREVIOUS_END_VARIABLE,
+    UNDONE_VARIABLE,
+];
 
 /// What a supervisor is started with.
 pub(super) struct Launch<'a> {
-    /// Its argv, the program first; not empty.
-    pub(super) command: &'a [OsString],
+    /// The file that is executed.
+    pub(super) image: &'a OsStr,
+    /// The file that it is told to be of, and that an upgrade starts.
+    pub(super) program: &'a OsStr,
+    /// Its arguments, without the program.
+    pub(super) arguments: &'a [OsString],
+    /// Why the last upgrade was undone, if it was.
+    pub(super) undone: Option<&'a str>,
     /// The value for `NOTIFY_SOCKET`.
     pub(super) notify_address: &'a str,
     /// The limit on descriptors the keeper was started with.
@@ -99,17 +119,21 @@ impl Launch<'_> {
 
     fn environment(&self, held: &[(&Name, &OwnedFd)]) -> Command {
         let own_pid = std::process::id().to_string();
-        let mut command = Command::new(&self.command[0]);
-        command.args(&self.command[1..]);
+        let mut command = Command::new(self.image);
+        command.arg0(self.program).args(self.arguments);
         for stale in STALE {
             command.env_remove(stale);
         }
         if let Some((pid, ended)) = self.previous {
             command.env(PREVIOUS_END_VARIABLE, format!("{pid} {}", ended.in_two_words()));
         }
+        if let Some(undone) = self.undone {
+            command.env(UNDONE_VARIABLE, undone);
+        }
+        command.env(PROGRAM_VARIABLE, self.program);
         command.env("NOTIFY_SOCKET", self.notify_address);
         command.env("SYSTEMD_EXEC_PID", &own_pid);
-        command.env("KAVAL_KEEPER", parent_pid());
+        command.env(super::KEEPER_VARIABLE, parent_pid());
         command.env("KAVAL_NOFILE", self.limit.current.map_or("unlimited".to_owned(), |soft| soft.to_string()));
         if !held.is_empty() {
             let names: Vec<_> = held.iter().map(|(name, _)| name.as_str()).collect();

@@ -4,6 +4,10 @@
 //! Absent on purpose: `STATUS`, `STOPPING`, `MAINPID`, `WATCHDOG`, `FDPOLL`. The keeper shows no status, knows its
 //! supervisor's pid from having forked it, has no watchdog and never polls what it holds.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
 use super::store::Name;
 
 /// One message.
@@ -17,7 +21,18 @@ pub(super) enum Message {
         ready: bool,
         /// What to do to the store.
         change: Option<Change>,
+        /// `EXTEND_TIMEOUT_USEC=`: so much more time is needed, from now on.
+        extend: Option<Duration>,
+        /// `X_KAVAL_UPGRADE=1`: the supervisor is about to end, to be followed by what its program's file is then.
+        upgrade: Option<Upgrade>,
     },
+}
+
+/// What is to follow the supervisor.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Upgrade {
+    /// `X_KAVAL_BINARY=`: another file than the program's.
+    pub(super) binary: Option<OsString>,
 }
 
 /// A change to the store.
@@ -37,7 +52,12 @@ impl Message {
         if fields.has(b"BARRIER=1") {
             return Self::Barrier;
         }
-        Self::Notice { ready: fields.has(b"READY=1"), change: fields.change() }
+        Self::Notice {
+            ready: fields.has(b"READY=1"),
+            change: fields.change(),
+            extend: fields.extend(),
+            upgrade: fields.upgrade(),
+        }
     }
 }
 
@@ -52,12 +72,26 @@ impl<'a> Fields<'a> {
         self.lines().any(|line| line == field)
     }
 
+    fn value(&self, key: &[u8]) -> Option<&'a [u8]> {
+        self.lines().find_map(|line| line.strip_prefix(key))
+    }
+
     fn name(&self) -> Result<Name, String> {
-        let Some(value) = self.lines().find_map(|line| line.strip_prefix(b"FDNAME=")) else {
+        let Some(value) = self.value(b"FDNAME=") else {
             return Ok(Name::unnamed());
         };
         let value = String::from_utf8_lossy(value);
         Name::new(&value).ok_or_else(|| value.into_owned())
+    }
+
+    fn extend(&self) -> Option<Duration> {
+        let text = str::from_utf8(self.value(b"EXTEND_TIMEOUT_USEC=")?).ok()?;
+        text.parse().ok().map(Duration::from_micros)
+    }
+
+    fn upgrade(&self) -> Option<Upgrade> {
+        let binary = self.value(b"X_KAVAL_BINARY=").map(|path| OsString::from_vec(path.to_vec()));
+        self.has(b"X_KAVAL_UPGRADE=1").then_some(Upgrade { binary })
     }
 
     fn change(&self) -> Option<Change> {
@@ -121,6 +155,28 @@ mod tests {
         assert!(!ready("READY=0"));
         assert!(!ready("STATUS=READY=1"));
         assert!(!ready("STOPPING=1\nWATCHDOG=1"));
+    }
+
+    #[test]
+    fn an_upgrade_is_to_the_same_path_or_to_another_one() {
+        let asked = |text: &str| match Message::parse(text.as_bytes()) {
+            Message::Notice { upgrade, .. } => upgrade,
+            Message::Barrier => None,
+        };
+        assert_eq!(asked("X_KAVAL_UPGRADE=1\n"), Some(Upgrade { binary: None }));
+        let other = Some(Upgrade { binary: Some("/a b=c".into()) });
+        assert_eq!(asked("X_KAVAL_UPGRADE=1\nX_KAVAL_BINARY=/a b=c\n"), other);
+        assert_eq!(asked("X_KAVAL_BINARY=/a\nREADY=1"), None);
+    }
+
+    #[test]
+    fn more_time_is_asked_for_in_microseconds() {
+        let extend = |text: &str| match Message::parse(text.as_bytes()) {
+            Message::Notice { extend, .. } => extend,
+            Message::Barrier => None,
+        };
+        assert_eq!(extend("STATUS=x\nEXTEND_TIMEOUT_USEC=1500\n"), Some(Duration::from_micros(1500)));
+        assert_eq!((extend("EXTEND_TIMEOUT_USEC=-1"), extend("EXTEND_TIMEOUT_USEC=")), (None, None));
     }
 
     #[test]

@@ -16,6 +16,8 @@
 //! - What a supervisor sent before it died counts: its queue is emptied before its death is acted on.
 //! - Only the supervisor it started is listened to; descriptors that others send are closed. What it was itself started with
 //!   (a socket to listen on, by `LISTEN_FDS`) every supervisor gets.
+//! - A supervisor that ended to be upgraded is followed by the file it named, or by what its own file is by then. One that ends, or is
+//!   not ready in time, is followed by the image that was ready last, and that one is told why (the rules are in `image.rs`).
 //! - It never panics on what comes from outside; a stderr that fails does not end it, one that stalls not hold it up.
 //!
 //! Absent on purpose: an asynchronous runtime, threads, logging set-up, configuration, files. The less there is the
@@ -25,9 +27,11 @@
 //! The supervisor finds in its environment `NOTIFY_SOCKET`, `SYSTEMD_EXEC_PID`, with descriptors held `LISTEN_PID`,
 //! `LISTEN_FDS` and `LISTEN_FDNAMES`, and besides what systemd would set: `KAVAL_KEEPER`, the keeper's pid, and
 //! `KAVAL_NOFILE`, the soft limit on descriptors the keeper was started with (a number or `unlimited`), which is the
-//! one its own children should get, and, unless it is the first, `KAVAL_PREVIOUS_END`, how the one before it ended.
+//! one its own children should get, `KAVAL_PROGRAM`, the file that an upgrade starts, unless it is the first `KAVAL_PREVIOUS_END`, how the
+//! one before it ended, and after an upgrade that was undone, until one succeeds, `KAVAL_UPGRADE_UNDONE`, why.
 
 mod backoff;
+mod image;
 mod launch;
 mod message;
 mod signals;
@@ -35,23 +39,28 @@ mod socket;
 mod store;
 mod sys;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, fstat, open, stat};
+use rustix::io::Errno;
 use rustix::process::{
-    Pid, Resource, Rlimit, WaitOptions, WaitStatus, getpid, getrlimit, set_child_subreaper, setrlimit, wait,
+    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpid, getrlimit, kill_process, set_child_subreaper, setrlimit,
+    wait,
 };
 use thiserror::Error;
 
 use crate::fdstore;
 use backoff::{Death, Ended, History, Situation, Verdict, decide};
+use image::{Compared, Images, Start};
 use launch::{EXIT_NOT_STARTED, Launch};
-use message::{Change, Message};
+use message::{Change, Message, Upgrade};
 use signals::{Signals, forward, stop_among};
 use socket::{Datagram, NotifySocket};
 use store::{Name, Store};
@@ -60,6 +69,15 @@ use store::{Name, Store};
 /// (`net.unix.max_dgram_qlen`, 10 to 512), so that a dead supervisor's messages are all among them even while
 /// somebody else floods the socket.
 const MESSAGES_IN_ONE_GO_MAX: usize = 65_536;
+
+/// Tells a supervisor that a keeper started it: the keeper's process id.
+pub const KEEPER_VARIABLE: &str = "KAVAL_KEEPER";
+
+/// The most that a supervisor may ask for at a time.
+const EXTEND_MAX: Duration = Duration::from_secs(3600);
+
+/// How long an upgrade may take to become ready before it is undone, unless it asks for more time.
+pub const TRIAL_MAX: Duration = Duration::from_secs(60);
 
 /// Why the keeper could not begin. Once it has, nothing but its supervisor's end and a signal ends it.
 #[derive(Debug, Error)]
@@ -88,18 +106,18 @@ pub enum KeeperError {
 /// or a signal asks for the end; returns the exit code to end with, which is the last supervisor's (128 + signal if a
 /// signal ended it, or if one ended the keeper between two supervisors).
 ///
+/// An upgrade that is not ready within `trial_max`, or what it asks for beyond that, is undone; see [`TRIAL_MAX`].
+///
 /// To be called while the process has one thread. It takes over the process: signal handlers, children, limits.
 /// Needs Linux 5.9.
 ///
 /// # Errors
 /// [`KeeperError`], all before the first supervisor is started.
-pub fn run(command: &[OsString]) -> Result<ExitCode, KeeperError> {
-    if command.is_empty() {
-        return Err(KeeperError::NoCommand);
-    }
+pub fn run(command: &[OsString], trial_max: Duration) -> Result<ExitCode, KeeperError> {
+    let (program, arguments) = command.split_first().ok_or(KeeperError::NoCommand)?;
     require_single_thread()?;
     set_child_subreaper(Some(getpid())).map_err(|errno| KeeperError::Subreaper(errno.into()))?;
-    let mut keeper = Keeper::new(command)?;
+    let mut keeper = Keeper::new(program, arguments, trial_max)?;
     loop {
         if let Some(code) = keeper.turn() {
             return Ok(ExitCode::from(code));
@@ -127,7 +145,9 @@ fn say(line: fmt::Arguments<'_>) {
 }
 
 struct Keeper<'a> {
-    command: &'a [OsString],
+    images: Images<OwnedFd>,
+    arguments: &'a [OsString],
+    trial_max: Duration,
     limit: Rlimit,
     signals: Signals,
     socket: NotifySocket,
@@ -138,12 +158,20 @@ struct Keeper<'a> {
     /// The signal that asked for the end.
     stop: Option<i32>,
     supervisor: Supervisor,
+    /// It was ended for not being ready in time.
+    overdue: bool,
 }
 
 #[derive(Clone, Copy)]
 enum Supervisor {
     /// It runs, or its death was not noticed yet.
-    Running { pid: Pid, since: Instant, ready: bool },
+    Running {
+        pid: Pid,
+        since: Instant,
+        ready: bool,
+        /// It is on trial, and is ended if it is not ready by then.
+        trial: Option<Instant>,
+    },
     /// The next one is started then.
     Due { at: Instant },
 }
@@ -153,19 +181,37 @@ impl Supervisor {
         matches!(self, Self::Running { pid, .. } if *pid == process)
     }
 
-    fn note_ready(&mut self) {
-        if let Self::Running { ready, .. } = self {
-            *ready = true;
+    /// Its process, if it is ready only now.
+    fn note_ready(&mut self) -> Option<Pid> {
+        match self {
+            Self::Running { pid, ready: ready @ false, trial, .. } => {
+                (*ready, *trial) = (true, None);
+                Some(*pid)
+            }
+            Self::Running { .. } | Self::Due { .. } => None,
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(self, Self::Running { ready: true, .. })
+    }
+
+    /// Puts the end of a trial off.
+    fn extend(&mut self, until: Instant) {
+        if let Self::Running { trial: Some(trial), .. } = self {
+            *trial = until.max(*trial);
         }
     }
 }
 
 impl<'a> Keeper<'a> {
-    fn new(command: &'a [OsString]) -> Result<Self, KeeperError> {
+    fn new(program: &OsStr, arguments: &'a [OsString], trial_max: Duration) -> Result<Self, KeeperError> {
         // First of all: their numbers may not be taken by anything else.
         let store = store_of_inherited();
         Ok(Self {
-            command,
+            images: Images::new(program.to_owned()),
+            arguments,
+            trial_max,
             limit: raise_descriptor_limit(),
             signals: Signals::new().map_err(KeeperError::Signals)?,
             socket: NotifySocket::bind().map_err(KeeperError::Socket)?,
@@ -174,6 +220,7 @@ impl<'a> Keeper<'a> {
             previous: None,
             stop: None,
             supervisor: Supervisor::Due { at: Instant::now() },
+            overdue: false,
         })
     }
 
@@ -184,10 +231,11 @@ impl<'a> Keeper<'a> {
         self.stop = self.stop.or(stop_among(&arrived));
         let dead = self.reap();
         // After the reaping, so that all the dead one sent is read; before the verdict, so that it counts.
-        self.drain_socket();
+        self.drain_socket(dead.is_none());
         if let Some(code) = dead.and_then(|ended| self.bury(ended)) {
             return Some(code);
         }
+        self.end_overdue_trial();
         match (self.supervisor, self.stop) {
             (Supervisor::Running { pid, .. }, _) => forward(&arrived, pid),
             (Supervisor::Due { .. }, Some(signal)) => return Some(Ended::Signalled(signal).code()),
@@ -198,10 +246,11 @@ impl<'a> Keeper<'a> {
     }
 
     fn wait_for_event(&self) {
-        let timeout = match self.supervisor {
-            Supervisor::Running { .. } => None,
-            Supervisor::Due { at } => Some(at.saturating_duration_since(Instant::now())),
+        let until = match self.supervisor {
+            Supervisor::Running { trial, .. } => trial,
+            Supervisor::Due { at } => Some(at),
         };
+        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut sources = [self.signals.poll_fd(), PollFd::new(&self.socket, PollFlags::IN)];
         // An error is an interruption, or passes: every source is looked at in any case.
@@ -209,8 +258,19 @@ impl<'a> Keeper<'a> {
     }
 
     fn start(&mut self) -> Option<u8> {
+        let compared = compare(self.images.program(), self.images.proven());
+        let begun = self.images.begin(compared).clone();
+        let program = self.images.program();
+        let (image, program, undone) = match &begun {
+            Start::Program => (program.to_owned(), program, self.images.undone()),
+            Start::Candidate(path) => (path.clone(), path.as_os_str(), None),
+            Start::Proven => (path_of(self.images.proven()), program, self.images.undone()),
+        };
         let launch = Launch {
-            command: self.command,
+            image: &image,
+            program,
+            arguments: self.arguments,
+            undone,
             notify_address: self.socket.address(),
             limit: self.limit,
             handled: self.signals.handled(),
@@ -220,13 +280,14 @@ impl<'a> Keeper<'a> {
         let since = Instant::now();
         match launch.start() {
             Ok(pid) => {
-                self.supervisor = Supervisor::Running { pid, since, ready: false };
+                let trial = self.images.on_trial().then(|| since + self.trial_max);
+                self.supervisor = Supervisor::Running { pid, since, ready: false, trial };
                 None
             }
             Err(error) => {
                 let ended = Ended::Exited(EXIT_NOT_STARTED);
                 let death = Death { ended, ready: false, lived: Duration::ZERO };
-                self.after(&death, format_args!("supervisor cannot be forked ({error})"))
+                self.after(&death, "supervisor", &format!("could not be forked ({error})"))
             }
         }
     }
@@ -243,17 +304,18 @@ impl<'a> Keeper<'a> {
     }
 
     /// Acts on every message that is queued now.
-    fn drain_socket(&mut self) {
+    fn drain_socket(&mut self, alive: bool) {
         for _ in 0..MESSAGES_IN_ONE_GO_MAX {
             match self.socket.receive() {
-                Ok(Some(datagram)) => self.take(datagram),
+                Ok(Some(datagram)) => self.take(datagram, alive),
                 Ok(None) => return,
                 Err(error) => return say(format_args!("notify socket cannot be read: {error}")),
             }
         }
     }
 
-    fn take(&mut self, datagram: Datagram) {
+    /// One that is not `alive` is reaped: its pid may be another's.
+    fn take(&mut self, datagram: Datagram, alive: bool) {
         if !datagram.sender.is_some_and(|sender| self.supervisor.is(sender)) {
             return;
         }
@@ -262,9 +324,15 @@ impl<'a> Keeper<'a> {
         }
         match Message::parse(&datagram.text) {
             Message::Barrier => drop(datagram.fds),
-            Message::Notice { ready, change } => {
-                if ready {
-                    self.supervisor.note_ready();
+            Message::Notice { ready, change, extend, upgrade } => {
+                if let Some(pid) = ready.then(|| self.supervisor.note_ready()).flatten() {
+                    self.images.became_ready(alive.then(|| image_of(pid)).flatten());
+                }
+                if let Some(extend) = extend {
+                    self.supervisor.extend(Instant::now() + extend.min(EXTEND_MAX));
+                }
+                if let Some(Upgrade { binary }) = upgrade.filter(|_| self.supervisor.is_ready()) {
+                    self.images.ask(binary);
                 }
                 if let Some(change) = change {
                     self.apply(change, datagram.fds);
@@ -290,20 +358,39 @@ impl<'a> Keeper<'a> {
         }
     }
 
+    /// A supervisor that hangs before it is ready would keep its terminals from everybody.
+    fn end_overdue_trial(&mut self) {
+        if let Supervisor::Running { pid, trial, .. } = &mut self.supervisor
+            && trial.is_some_and(|until| until <= Instant::now())
+        {
+            *trial = None;
+            let _ = kill_process(*pid, Signal::KILL);
+            self.overdue = true;
+        }
+    }
+
     fn bury(&mut self, ended: Ended) -> Option<u8> {
-        let Supervisor::Running { pid, since, ready } = self.supervisor else {
+        let Supervisor::Running { pid, since, ready, .. } = self.supervisor else {
             return None;
         };
         self.previous = Some((pid, ended));
         let death = Death { ended, ready, lived: since.elapsed() };
-        self.after(&death, format_args!("supervisor (pid {pid}) {ended}"))
+        let how = match std::mem::take(&mut self.overdue) {
+            true => format!("was not ready within {:.0?} and was ended", death.lived),
+            false if ready => ended.to_string(),
+            false => format!("{ended} before it was ready"),
+        };
+        self.after(&death, &format!("supervisor (pid {pid})"), &how)
     }
 
-    fn after(&mut self, death: &Death, what: fmt::Arguments<'_>) -> Option<u8> {
-        self.history = self.history.with(death);
-        let situation = Situation { stopping: self.stop.is_some(), terminal_held: self.store.holds_terminal() };
+    fn after(&mut self, death: &Death, who: &str, how: &str) -> Option<u8> {
+        let expected = self.images.ended(death.ready, how);
+        if !expected {
+            self.history = self.history.with(death);
+        }
+        let situation = Situation { stopping: self.stop.is_some(), terminal_held: self.store.holds_terminal(), expected };
         let verdict = decide(self.history, death, situation);
-        say(format_args!("{what} with {} descriptors held; {verdict}", self.store.len()));
+        say(format_args!("{who} {how} with {} descriptors held; {verdict}", self.store.len()));
         match verdict {
             Verdict::End { code } => Some(code),
             Verdict::Restart { after } => {
@@ -329,6 +416,36 @@ fn store_of_inherited() -> Store<OwnedFd> {
     store
 }
 
+/// What a process was started from, to be started again whatever becomes of the file.
+fn image_of(process: Pid) -> Option<OwnedFd> {
+    match open(format!("/proc/{process}/exe"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(image) => Some(image),
+        // It has died since.
+        Err(Errno::NOENT) => None,
+        Err(errno) => {
+            say(format_args!("supervisor's image cannot be kept, an upgrade cannot be undone: {errno}"));
+            None
+        }
+    }
+}
+
+/// Where an image can be executed. The keeper's entry, not the child's own: there its number is given to something else.
+fn path_of(image: Option<&OwnedFd>) -> OsString {
+    let number = image.map(AsRawFd::as_raw_fd).unwrap_or_default();
+    format!("/proc/{}/fd/{number}", std::process::id()).into()
+}
+
+/// A program that is looked for on `PATH` is taken to be what it was.
+fn compare(program: &OsStr, proven: Option<&OwnedFd>) -> Compared {
+    let Some(proven) = proven.filter(|_| Path::new(program).is_absolute()) else { return Compared::Same };
+    match (stat(program), fstat(proven)) {
+        (Ok(there), Ok(known)) if (there.st_dev, there.st_ino) == (known.st_dev, known.st_ino) => Compared::Same,
+        (Ok(_), Ok(_)) => Compared::Other,
+        (Err(_), _) => Compared::Gone,
+        (Ok(_), Err(_)) => Compared::Same,
+    }
+}
+
 /// Raises the soft limit on descriptors to the hard one; returns what it was.
 fn raise_descriptor_limit() -> Rlimit {
     let original = getrlimit(Resource::Nofile);
@@ -352,13 +469,31 @@ mod tests {
 
     #[test]
     fn nothing_to_run_is_refused() {
-        assert!(matches!(run(&[]), Err(KeeperError::NoCommand)));
+        assert!(matches!(run(&[], TRIAL_MAX), Err(KeeperError::NoCommand)));
+    }
+
+    #[test]
+    fn more_time_is_given_to_a_trial_and_never_taken() {
+        let now = Instant::now();
+        let (pid, soon, later) = (Pid::INIT, now + Duration::from_secs(1), now + Duration::from_secs(2));
+        let trial = |supervisor: &Supervisor| match supervisor {
+            Supervisor::Running { trial, .. } => *trial,
+            Supervisor::Due { .. } => None,
+        };
+        let mut supervisor = Supervisor::Running { pid, since: now, ready: false, trial: Some(soon) };
+        supervisor.extend(later);
+        assert_eq!(trial(&supervisor), Some(later));
+        supervisor.extend(soon);
+        assert_eq!(trial(&supervisor), Some(later));
+        assert_eq!((supervisor.note_ready(), supervisor.note_ready()), (Some(pid), None));
+        supervisor.extend(later);
+        assert_eq!(trial(&supervisor), None);
     }
 
     #[test]
     fn process_with_threads_is_refused() {
         let command = ["true".into()];
-        let here = std::thread::scope(|scope| scope.spawn(|| run(&command)).join().unwrap());
+        let here = std::thread::scope(|scope| scope.spawn(|| run(&command, TRIAL_MAX)).join().unwrap());
         assert!(matches!(here, Err(KeeperError::Threads(2..))));
     }
 }

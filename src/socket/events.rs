@@ -204,6 +204,7 @@ fn words(what: &Happening) -> (&'static str, Details) {
         }
         Happening::LogFault { kind } => ("log-fault", details([("fault", json!(kind))])),
         Happening::LogResumed => ("log-resumed", details([])),
+        Happening::UpgradeUndone { reason } => ("upgrade-undone", details([("reason", json!(reason))])),
         Happening::SupervisorRestarted { cause } => ("supervisor-restarted", details([("cause", json!(cause))])),
     }
 }

@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::bind::{BindError, bind, inherit, is_listener};
 use crate::{
     http::Endpoint,
-    wire::{ReloadOk, WireError},
+    wire::{ReloadOk, UpgradeOk, WireError},
 };
 
 /// Most connections at once.
@@ -62,6 +62,9 @@ pub trait Operator {
 
     /// A profile of the heap, in pprof's format.
     fn heap_profile(&self) -> Later<'_, Bytes>;
+
+    /// Sees to it that another supervisor follows this one, from that file or from its own, and that it can. An error changes nothing.
+    fn upgrade(&self, binary: Option<String>) -> Later<'_, UpgradeOk>;
 
     /// Sets how much is logged.
     ///
@@ -103,6 +106,8 @@ pub struct Hub {
     endpoint: Option<Arc<Endpoint>>,
     /// Told when a client asked for the end of everything, once everything has ended.
     pub ended: Notify,
+    /// Told when another supervisor is to take this one's place.
+    pub upgrading: Notify,
     connections: Cell<usize>,
     /// Told whenever a connection has ended.
     left: Notify,
@@ -127,6 +132,7 @@ impl Hub {
             data_path,
             endpoint,
             ended: Notify::new(),
+            upgrading: Notify::new(),
             connections: Cell::new(0),
             left: Notify::new(),
             closing: CancellationToken::new(),

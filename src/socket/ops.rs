@@ -162,6 +162,14 @@ async fn independent(session: &Session, req: u64, op: Op) {
         }
         Op::HeapProfile => admin::heap_profile(session, req).await,
         Op::Hibernate { term } => session.reply(req, admin::hibernate(session, term).await).await,
+        Op::Upgrade { binary } => {
+            let answer = session.hub.operator.upgrade(binary).await;
+            let goes_on = answer.is_err();
+            session.reply(req, answer).await;
+            if !goes_on {
+                session.hub.upgrading.notify_one();
+            }
+        }
         Op::Shutdown => {
             let answer = shutdown(session).await;
             let ended = answer.is_ok();
@@ -332,7 +340,8 @@ async fn attach(
     };
     let program = session.program.get().cloned().unwrap_or_default();
     let attached = terminal.send(Attach { mode, size, from, program }).await.map_err(gone)?;
-    Ok((AttachOk { id: record.id.0, name: record.name.to_string() }, terminal, attached))
+    let ok = AttachOk { id: record.id.0, name: record.name.to_string(), answered: attached.answered };
+    Ok((ok, terminal, attached))
 }
 
 fn lost(name: &Name) -> String {

@@ -56,6 +56,14 @@ pub struct HeapProfileOk {
     pub bytes: usize,
 }
 
+/// The answer to `upgrade`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeOk {
+    /// The version of what is started next. Another `boot` in the answer to hello tells that it is there; whether it is that version, or
+    /// this one again, `status` tells.
+    pub version: String,
+}
+
 /// The answer to `reload`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadOk {

@@ -113,7 +113,7 @@ pub struct EventInfo {
     pub time: u64,
     /// `created`, `adopted`, `exited`, `lost`, `restarting`, `restarted`, `removed`, `renamed`, `resized`, `title`, `attached`, `detached`, `lagged`,
     /// `bell`, `cwd`, `notification`, `progress`, `clipboard`, `command-started`, `command-finished`, `log-fault`, `log-resumed`,
-    /// `supervisor-restarted`; or `missed`: numbers `from` to before `to` are not kept any more, or were never given.
+    /// `supervisor-restarted`, `upgrade-undone`; or `missed`: numbers `from` to before `to` are not kept any more, or were never given.
     pub kind: String,
     /// To which terminal, by id.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -23,7 +23,7 @@ use tokio_util::codec::LengthDelimitedCodec;
 pub use self::{
     admin::{
         ClientInfo, ClientsOk, DetachOk, HeapProfileOk, HibernateOk, ReloadOk, ReloadedSetting, ReloadedTerm, SettingOutcome,
-        TermOutcome,
+        TermOutcome, UpgradeOk,
     },
     event::{Data, Event, EventInfo, ExitInfo, signal_text},
     op::{
@@ -115,6 +115,8 @@ pub enum Code {
     ReadOnly,
     /// The configuration cannot be read, or is wrong somewhere: nothing was changed.
     BadConfig,
+    /// The binary cannot be upgraded to: nothing was changed.
+    BadBinary,
     /// The supervisor was started without what this takes; the message says how to start it with that.
     Disabled,
     /// The supervisor is being restarted: reconnect and ask again.

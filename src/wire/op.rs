@@ -40,6 +40,7 @@ pub const OPS: &[&str] = &[
     "log_level",
     "hibernate",
     "heap_profile",
+    "upgrade",
     "shutdown",
 ];
 
@@ -211,6 +212,12 @@ pub enum Op {
     /// and `end`.
     #[serde(rename = "heap_profile")]
     HeapProfile,
+    /// Has another supervisor take this one's place, terminals kept. Answer: [`UpgradeOk`](super::UpgradeOk), and then this one ends.
+    Upgrade {
+        /// The file to start, instead of the one that this supervisor was started from: an absolute path. Not under systemd.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        binary: Option<String>,
+    },
     /// Ends every terminal and the supervisor. Answer: [`Empty`], once all have ended.
     Shutdown,
 }
@@ -349,6 +356,9 @@ pub struct AttachOk {
     pub id: u32,
     /// Its name.
     pub name: String,
+    /// Questions of programs up to this offset are settled: what the stream brings of them is not to be answered.
+    #[serde(default)]
+    pub answered: u64,
 }
 
 /// The answer to `history`.

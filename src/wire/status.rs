@@ -24,6 +24,9 @@ pub struct StatusOk {
     pub uptime_ms: u64,
     /// How the one before it ended, in a few words; `first start` if there was none.
     pub previous_end: String,
+    /// Why the last upgrade was undone, and the version before runs on; absent if that is not so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade_undone: Option<String>,
     /// How long it took from its start until every terminal was taken over, in milliseconds.
     pub recovery_ms: Option<u64>,
     /// How output reaches the journal: `splice`, or `copy`, which a kill may cost bytes.

@@ -17,7 +17,7 @@ use crate::{
 const OPS_MAX: usize = 50;
 
 /// Streams until which a feature that the mirror lacks must have made a difference.
-const SEARCHED: u32 = 3000;
+const SEARCHED: u32 = 8000;
 
 fn cases() -> u32 {
     if env::var_os("KAVAL_SOAK").is_some() { 400_000 } else { 4000 }

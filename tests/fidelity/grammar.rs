@@ -18,6 +18,7 @@
 //! | 1049 set on the alternate screen, reset on the main one | alacritty ignores them; xterm saves and restores the cursor |
 //! | DECALN without DECSTBM, DECOM and CUP around it | alacritty neither homes nor resets margins |
 //! | surrogates in UTF-8 | alacritty counts their bytes by how they come |
+//! | IL, DL but in the first column | alacritty keeps the column; xterm goes to the first |
 //! | LF, IND and RI while a wrap is pending | it still is in alacritty; xterm's CursorDown and CursorUp end it |
 //! | LNM | alacritty ignores it in output |
 //! | a lone byte of 0x80 to 0x9f | alacritty takes it for a C1 control |
@@ -50,13 +51,14 @@ const SHIFTED: &str = "alacritty does not save which set is shifted in; xterm do
 
 /// Pairs of features that never meet in one stream, since alacritty and xterm differ where they do.
 pub(crate) const APART: &[(&str, &str, &str)] = &[
-    ("insert mode", "margins", "to be mended: what wraps on the last row, below the margins, loses its last character"),
     ("origin", "column and row", "alacritty moves by the margin for CHA; xterm stays in its row"),
+    ("origin", "tab", "it begins with a CHA"),
     ("character sets", "save and restore", SHIFTED),
     ("character sets", "save and restore by CSI", SHIFTED),
     ("character sets", "alternate screen", SHIFTED),
     ("up and down", "margins", "alacritty moves through margins; xterm stops at them"),
     ("back tab", "tab stops", "without a stop alacritty stays; xterm goes to the first column"),
+    ("origin", "rows", "alacritty keeps origin mode over a resize; xterm ends it with the margins"),
     ("origin", "save and restore", ORIGIN),
     ("origin", "save and restore by CSI", ORIGIN),
     ("origin", "alternate screen", ORIGIN),
@@ -172,7 +174,7 @@ fn features() -> Vec<(&'static str, u32, BoxedStrategy<Vec<u8>>)> {
         ("erase characters", 4, moved(&["X"])),
         ("insert characters", 5, moved(&["@"])),
         ("delete characters", 5, one_of(&["\x1b[C\x1b[P", "\x1b[3G\x1b[1P", "\x1b[2G\x1b[2P", "\r\x1b[3P", "\r\x1b[999P"])),
-        ("insert and delete lines", 6, moved(&["L", "M"])),
+        ("insert and delete lines", 6, csi(&["L", "M"]).prop_map(|bytes| [b"\r".to_vec(), bytes].concat()).boxed()),
         ("scroll", 5, moved(&["S", "T"])),
         ("margins", 6, margins()),
         ("origin", 4, one_of(&["\x1b[?6h", "\x1b[?6l\x1b[H"])),

@@ -190,7 +190,8 @@ def tour(path, lock):
     watcher.until(b"very ready\r\n")
     other = Connection(path)
     drawn = other.request("attach", term="tour", mode="ro", **{"from": "screen"})
-    assert other.answer(drawn) == made
+    attached = other.answer(drawn)
+    assert attached == {**made, "answered": attached["answered"]}
     screen = other.event(drawn)
     assert (screen["ev"], screen["cols"], screen["rows"]) == ("screen", 90, 30)
     assert b"very ready" in screen["data"]

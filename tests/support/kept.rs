@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::process::{ChildStdin, Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kaval::fdstore::{self, FdStore};
@@ -31,12 +32,18 @@ fn main() -> anyhow::Result<ExitCode> {
     match role.to_str() {
         Some("keeper") => {
             let supervisor = [std::env::current_exe()?.into(), "supervisor".into()];
-            Ok(keeper::run(&[&supervisor[..], &rest].concat())?)
+            Ok(keeper::run(&[&supervisor[..], &rest].concat(), trial_max()?)?)
         }
-        Some("run") => Ok(keeper::run(&rest)?),
+        Some("run") => Ok(keeper::run(&rest, trial_max()?)?),
         Some("supervisor") => supervise(rest.first().context("the socket is missing")?),
         _ => bail!("unknown role {role:?}"),
     }
+}
+
+/// As `KEPT_TRIAL_MS` has it.
+fn trial_max() -> anyhow::Result<Duration> {
+    let text = std::env::var("KEPT_TRIAL_MS").ok();
+    Ok(text.map(|text| text.parse()).transpose()?.map_or(keeper::TRIAL_MAX, Duration::from_millis))
 }
 
 struct Supervisor {
@@ -81,6 +88,10 @@ impl Supervisor {
             ["remove", name] => self.store.remove(name)?,
             ["barrier"] => self.store.barrier()?,
             ["ready"] => self.store.ready()?,
+            ["upgrade"] => self.store.upgrade(None)?,
+            ["upgrade", binary] => self.store.upgrade(Some(binary))?,
+            ["extend", milliseconds] => self.store.extend_timeout(Duration::from_millis(milliseconds.parse()?))?,
+            ["exe"] => return Ok(fs::read_link("/proc/self/exe")?.to_string_lossy().into_owned()),
             ["inherited"] => return self.describe_inherited(),
             ["inherited-twice"] => return Ok(fdstore::take_inherited()?.len().to_string()),
             ["open-at-start"] => return Ok(self.open_at_start.join(" ")),

@@ -13,6 +13,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -23,10 +24,21 @@ const SYSTEMD: &str = "/lib/systemd/systemd";
 /// Between two looks at a systemd that does not answer yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// Has control groups of its own, below the one named by the first argument; the rest is [`BOOT`] and its arguments.
+const SEPARATE: &str = r#"
+set -e
+mount --make-rprivate /
+umount -l /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir "/sys/fs/cgroup/$1"
+echo 0 >"/sys/fs/cgroup/$1/cgroup.procs"
+shift
+exec unshare --cgroup sh -c "$@"
+"#;
+
 /// Becomes its process 1. Arguments: kaval, the emitter, the directory of the units, the configuration, settings of the service.
 const BOOT: &str = r#"
 set -e
-mount --make-rprivate /
 mount -t tmpfs tmpfs /run
 mkdir -p /run/stage/bin /run/stage/etc /run/systemd/system
 cp "$1" /run/stage/bin/kaval
@@ -38,7 +50,7 @@ printf '%s' "$4" >/run/stage/etc/kaval/kaval.toml
 mount --bind /run/stage/etc /etc
 mount --bind /run/stage/bin /usr/local/bin
 for dir in /tmp /var/tmp /var/log /var/lib; do mount -t tmpfs tmpfs $dir; done
-umount -l /sys/fs/cgroup
+umount /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 for unit in kaval.service kaval.socket; do
     mkdir /run/systemd/system/$unit.d
@@ -54,7 +66,11 @@ exec /lib/systemd/systemd --system --unit=kaval-test.target
 pub struct Manager {
     unshare: Child,
     init: u32,
+    /// Its control group.
+    group: String,
 }
+
+static BOOTED: AtomicU32 = AtomicU32::new(0);
 
 impl Manager {
     /// Boots one, with that configuration of kaval and those settings of its service; `None`, and a word about it, where that cannot be.
@@ -82,10 +98,12 @@ impl Manager {
             "--ipc",
             "sh",
             "-c",
-            BOOT,
-            "boot",
+            SEPARATE,
+            "separate",
         ]);
+        let group = format!("kaval-test-{}-{}", std::process::id(), BOOTED.fetch_add(1, Relaxed));
         command
+            .args([&*group, BOOT, "boot"])
             .arg(KAVAL)
             .arg(example("emitter"))
             .arg(units)
@@ -93,7 +111,7 @@ impl Manager {
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let unshare = command.stderr(Stdio::null()).spawn().unwrap();
-        let mut manager = Self { unshare, init: 0 };
+        let mut manager = Self { unshare, init: 0, group };
         manager.init = manager.await_some("process 1", |manager| manager.child());
         manager.await_some("systemd", |manager| {
             let comm = fs::read_to_string(format!("/proc/{}/comm", manager.init)).ok()?;
@@ -180,6 +198,19 @@ impl Manager {
         pids.find(in_it).expect("the process")
     }
 
+    /// Puts another build of kaval in the place of the one that is installed: the same code in a file with other bytes.
+    pub fn install_rebuilt(&self) {
+        let rebuild = "cp /usr/local/bin/kaval /usr/local/bin/kaval.new && echo rebuilt >>/usr/local/bin/kaval.new \
+                       && mv /usr/local/bin/kaval.new /usr/local/bin/kaval";
+        assert!(self.enter(&["sh", "-c", rebuild]).status.success());
+    }
+
+    /// Whether that process was started from what is installed now.
+    pub fn runs_what_is_installed(&self, pid: u32) -> bool {
+        let compare = format!("test /proc/{pid}/exe -ef /usr/local/bin/kaval");
+        self.enter(&["sh", "-c", &compare]).status.success()
+    }
+
     /// Sends a signal to the supervisor.
     pub fn kill(&self, pid: u32, signal: &str) -> bool {
         self.enter(&["kill", signal, &pid.to_string()]).status.success()
@@ -195,5 +226,23 @@ impl Drop for Manager {
         }
         let _ = self.unshare.kill();
         let _ = self.unshare.wait();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+        if let Some(unified) = unified {
+            let group = Path::new(unified).join(&self.group);
+            let deadline = Instant::now() + PATIENCE;
+            // All that ran in it is ending.
+            while group.exists() && Instant::now() < deadline {
+                remove_group(&group);
+                thread::sleep(LOOK_AGAIN);
+            }
+        }
     }
+}
+
+/// Removes a control group and those below it, as far as nothing runs in them any more.
+fn remove_group(group: &Path) {
+    let below = fs::read_dir(group).into_iter().flatten().flatten().map(|entry| entry.path());
+    below.filter(|path| path.is_dir()).for_each(|path| remove_group(&path));
+    let _ = fs::remove_dir(group);
 }

@@ -116,15 +116,25 @@ impl Instance {
         fs::create_dir_all(dir.path().join("config/kaval")).unwrap();
         fs::create_dir_all(dir.path().join("run")).unwrap();
         fs::write(dir.path().join("config/kaval/kaval.toml"), config).unwrap();
-        let mut command = command_in(dir.path());
+        let mut command = daemon_in(dir.path(), &[KAVAL.into()]);
         command.envs(env.iter().copied());
         // Many instances run at once; one that is to serve metrics says where.
         let chosen = args.contains(&"--metrics") || config.contains("[metrics]");
         let metrics: &[&str] = if chosen { &[] } else { &["--metrics", "off"] };
-        command.arg("serve").args(metrics).args(args).stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
-        let mut daemon = command.spawn().unwrap();
+        let mut daemon = command.args(metrics).args(args).spawn().unwrap();
         let log = Log::default();
         log.clone().follow(daemon.stderr.take().unwrap());
+        Self { dir: Some(dir), log, daemon }
+    }
+
+    /// One that goes on from what another version left: see `giver.rs`. `left` has its files, and the state directory is in place.
+    pub fn start_upon(dir: TempDir, left: &Path) -> Self {
+        let given = [example("kept"), "run".into(), example("giver"), left.to_owned(), KAVAL.into()];
+        let mut command = daemon_in(dir.path(), &given);
+        let mut daemon = command.args(["--metrics", "off"]).spawn().unwrap();
+        let log = Log::default();
+        log.clone().follow(daemon.stderr.take().unwrap());
+        log.await_count(" ready ", 1);
         Self { dir: Some(dir), log, daemon }
     }
 
@@ -143,9 +153,7 @@ impl Instance {
     /// Starts it again after its end, in the same directory.
     pub fn start_again(&mut self) {
         let ready = self.log.count(" ready ");
-        let mut command = command_in(self.dir());
-        command.arg("serve").stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
-        self.daemon = command.spawn().unwrap();
+        self.daemon = daemon_in(self.dir(), &[KAVAL.into()]).spawn().unwrap();
         self.log.clone().follow(self.daemon.stderr.take().unwrap());
         self.log.await_count(" ready ", ready + 1);
     }
@@ -252,6 +260,21 @@ impl Drop for Instance {
 /// `kaval` with the environment of an instance in that directory.
 pub fn command_in(dir: &Path) -> Command {
     let mut command = Command::new(KAVAL);
+    set_places(&mut command, dir);
+    command
+}
+
+/// `kaval serve` in that directory, by way of kaval or of what becomes it. A script's background job, as a test run may be, ignores SIGINT,
+/// and so would what it starts.
+fn daemon_in(dir: &Path, kaval: &[PathBuf]) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT,QUIT,HUP").args(kaval).arg("serve");
+    command.stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
+    set_places(&mut command, dir);
+    command
+}
+
+fn set_places(command: &mut Command, dir: &Path) {
     for variable in ["KAVAL_SOCKET", "NOTIFY_SOCKET", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CONFIGURATION_DIRECTORY", "TMUX"]
     {
         command.env_remove(variable);
@@ -262,5 +285,4 @@ pub fn command_in(dir: &Path) -> Command {
         .env("XDG_CONFIG_HOME", dir.join("config"))
         .env("SHELL", "/bin/sh")
         .env("RUST_BACKTRACE", "0");
-    command
 }

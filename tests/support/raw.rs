@@ -39,6 +39,7 @@ pub struct Frame {
 pub struct Answer {
     pub id: Option<u32>,
     pub name: Option<String>,
+    pub answered: Option<u64>,
     pub floor: Option<u64>,
     pub end: Option<u64>,
     pub more: bool,

@@ -16,6 +16,7 @@ use super::{
     checkpoint::{self, Decoded},
     drawing,
     filter::Filter,
+    modes::ORIGIN,
     notice::Notice,
     state::State,
 };
@@ -95,8 +96,8 @@ impl<C: Callbacks> Canvas<C> {
         guarded(|| self.filter.drive(bytes, at, &mut self.parser))
     }
 
-    /// Gives it another size, as xterm does: rows are cut off at the foot, or at the top where the cursor would go with them; margins are
-    /// reset.
+    /// Gives it another size, as xterm does: rows are cut off at the foot, or at the top where the cursor would go with them; margins and
+    /// origin mode are reset; a saved cursor stays where it was saved.
     pub(crate) fn resize(&mut self, size: Size) -> Result<(), Panicked> {
         if size == self.size() {
             return Ok(());
@@ -109,10 +110,9 @@ impl<C: Callbacks> Canvas<C> {
             self.parser.set_size(side(size.rows()), side(size.cols()));
             let state = &mut self.filter.state;
             state.margins = None;
-            for (saved, pushed) in state.saved.iter_mut().zip(pushed) {
-                if let Some(saved) = saved {
-                    saved.place = saved.place.resized(size, pushed);
-                }
+            state.modes.set(ORIGIN, false);
+            for saved in state.saved.iter_mut().flatten() {
+                saved.place = saved.place.resized(size, 0);
             }
             let place = place.resized(size, pushed[usize::from(alternate)]);
             self.filter.drawing(0, &mut self.parser).restore_place(place);
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(canvas.callbacks().0, [false]);
         assert_eq!(canvas.screen().rows(0, 5).collect::<Vec<_>>(), ["2", "3"]);
         canvas.feed(b"\x1b8x", 0).unwrap();
-        assert_eq!(canvas.screen().rows(0, 5).collect::<Vec<_>>(), ["2x", "3"]);
+        assert_eq!(canvas.screen().rows(0, 5).collect::<Vec<_>>(), ["2", "3x"]);
     }
 
     #[test]

@@ -11,7 +11,9 @@ use vt100::{Parser, Screen};
 use super::{BadCheckpoint, paint, state::State};
 use crate::Size;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The oldest that is read. Its pens are spelt out, and are read by who reads pens.
+const VERSION_MIN: u8 = 1;
 /// What a repaint began with.
 const REPAINT: u8 = 0x18;
 
@@ -85,7 +87,7 @@ pub(super) fn decode(checkpoint: &[u8]) -> Result<Decoded<'_>, BadCheckpoint> {
     let size = decode_size(size).ok_or(BadCheckpoint)?;
     match rest {
         [REPAINT, ..] => Ok(Decoded::Repaint { size, repaint: rest }),
-        [VERSION, a, b, c, d, rest @ ..] => {
+        [VERSION_MIN..=VERSION, a, b, c, d, rest @ ..] => {
             let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
             let (hidden, grids) = rest.split_at_checked(length).ok_or(BadCheckpoint)?;
             let state: State = rmp_serde::from_slice(hidden).map_err(|_| BadCheckpoint)?;

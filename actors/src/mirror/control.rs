@@ -35,8 +35,10 @@ impl<C: Callbacks> Drawing<'_, C> {
     /// What stood behind ESC.
     pub(super) fn escape(&mut self, sequence: &[u8]) {
         match sequence {
+            b"6" => self.back_index(),
             b"7" => self.save_cursor(),
             b"8" => self.restore_cursor(),
+            b"9" => self.forward_index(),
             b"=" => self.state.modes.set(KEYPAD, true),
             b">" => self.state.modes.set(KEYPAD, false),
             b"D" => self.index(),
@@ -69,6 +71,7 @@ impl<C: Callbacks> Drawing<'_, C> {
             (b'?', 0) => self.private_sequence(csi.last, &csi.params),
             (0, b' ') => self.spaced_sequence(csi.last, &csi.params),
             (0, b'!') if csi.last == b'p' => self.soft_reset(),
+            (0, b'$') => self.rectangular_sequence(csi.last, &csi.params),
             (0, b'\'') => self.shift_columns(csi.last, csi.params.count(0)),
             _ => {}
         }
@@ -78,6 +81,9 @@ impl<C: Callbacks> Drawing<'_, C> {
     }
 
     fn plain_sequence(&mut self, last: u8, params: &Params) {
+        if params.has_parts() && last != b'm' {
+            return;
+        }
         let count = params.count(0);
         match last {
             b'A' | b'B' | b'C' | b'D' | b'E' | b'F' | b'G' | b'H' | b'I' | b'Z' | b'`' | b'a' | b'd' | b'e' | b'f' | b'j'
@@ -134,6 +140,37 @@ impl<C: Callbacks> Drawing<'_, C> {
             b'A' => self.in_each_row(0, |drawing| drawing.insert_cells(count)),
             b'q' if params.get(0) <= 6 => self.state.cursor_style = params.get(0) as u8,
             _ => {}
+        }
+    }
+
+    fn rectangular_sequence(&mut self, last: u8, params: &Params) {
+        match last {
+            b'v' => self.copy_rectangle(params),
+            b'x' => self.fill_rectangle(params),
+            b'z' => self.erase_rectangle(params),
+            _ => {}
+        }
+    }
+
+    /// `DECBI`: to the left, in the first column pushing what scrolls to the right.
+    fn back_index(&mut self) {
+        let (row, col) = self.settle();
+        let (top, bottom) = self.margins();
+        if col > 0 {
+            self.goto(row, col - 1);
+        } else if (top..=bottom).contains(&row) {
+            self.in_each_row(0, |drawing| drawing.insert_cells(1));
+        }
+    }
+
+    /// `DECFI`: to the right, in the last column pulling what scrolls to the left.
+    fn forward_index(&mut self) {
+        let Place { row, col, .. } = self.place();
+        let (top, bottom) = self.margins();
+        if col + 1 < self.cols() {
+            self.goto(row, col + 1);
+        } else if (top..=bottom).contains(&row) {
+            self.in_each_row(0, |drawing| drawing.delete_cells(1));
         }
     }
 
@@ -224,7 +261,7 @@ impl<C: Callbacks> Drawing<'_, C> {
 
     fn erase_display(&mut self, which: u16) {
         if let which @ 0..=2 = which {
-            // As in xterm, what is erased behind the cursor leaves a wrap to come.
+            // What is erased behind the cursor leaves a wrap to come, as in alacritty and xterm.js.
             if which != 1 {
                 self.settle();
             }

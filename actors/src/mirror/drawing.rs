@@ -8,7 +8,7 @@ use vt100::{Callbacks, Parser};
 
 use super::{
     modes::{ORIGIN, WRAP},
-    notice::{NOTICES_MAX, Notice, What},
+    notice::{NOTICES_MAX, Notice, QUESTIONS_MAX, What},
     pen::{Color, Pen},
     state::{Place, State},
 };
@@ -49,14 +49,9 @@ impl<C: Callbacks> Drawing<'_, C> {
 
     pub(super) fn tell(&mut self, what: What) {
         if let Some(heard) = &mut self.heard {
-            let is_query = matches!(what, What::Query(_));
-            if heard.len() >= NOTICES_MAX {
-                let Some(least) =
-                    is_query.then(|| heard.iter().rposition(|notice| !matches!(notice.what, What::Query(_)))).flatten()
-                else {
-                    return;
-                };
-                heard.remove(least);
+            let most = if matches!(what, What::Query(_)) { QUESTIONS_MAX } else { NOTICES_MAX };
+            if heard.len() >= most {
+                return;
             }
             heard.push(Notice { at: self.at, what });
         }
@@ -204,28 +199,29 @@ impl<C: Callbacks> Drawing<'_, C> {
         }
     }
 
-    /// `IL`, and `DL` with `M`.
+    /// `IL`, and `DL` with `M`: the cursor goes to the first column.
     pub(super) fn shift_lines(&mut self, count: u16, last: char) {
         let (top, bottom) = self.margins();
         if !(top..=bottom).contains(&self.place().row) {
             return;
         }
-        let (row, _) = self.settle();
+        let row = self.place().row;
+        self.goto(row, 0);
         let count = count.min(bottom - row + 1);
         self.put(format!("\x1b[{count}{last}"));
         let first = if last == 'L' { row } else { bottom + 1 - count };
         self.color_rows(first, first + count - 1);
     }
 
-    /// Does the same in every row that scrolls, at a column.
+    /// Does the same in every row that scrolls, at a column; a wrap to come is still to come.
     pub(super) fn in_each_row(&mut self, col: u16, mut edit: impl FnMut(&mut Self)) {
-        let (row, col_before) = self.settle();
+        let place = self.place();
         let (top, bottom) = self.margins();
         for row in top..=bottom {
             self.goto(row, col);
             edit(self);
         }
-        self.goto(row, col_before);
+        self.restore_place(place);
     }
 
     /// Draws text that holds no control characters.
@@ -277,12 +273,11 @@ impl<C: Callbacks> Drawing<'_, C> {
         }
     }
 
-    /// Pushes the next row on for a character that is about to wrap onto it.
+    /// Pushes the row on that a character is about to wrap onto: at the foot of the screen, where nothing scrolls, its own.
     fn make_room_below(&mut self, width: u16) {
         let place = self.place();
-        let scrolls = place.row == self.margins().1;
-        if !scrolls && place.row + 1 < self.rows() {
-            self.goto(place.row + 1, 0);
+        if place.row != self.margins().1 {
+            self.goto((place.row + 1).min(self.rows() - 1), 0);
             self.insert_cells(width);
             self.restore_place(place);
         }

@@ -13,13 +13,15 @@
 //! a checkpoint was restored between them: [`Mirror::checkpoint`]'s bytes are the whole of a screen, what does not show included.
 //!
 //! **What is not as in xterm**, and why:
-//! - Left and right margins (`DECSLRM`), rectangles, double-size lines: vt100's grid has none of them. They are told to be unknown when asked for.
+//! - Left and right margins (`DECSLRM`), double-size lines: vt100's grid has none of them. They are told to be unknown when asked for.
 //! - Strike, blink, hidden, overline, underline styles and colours, links, bold where dim too is set: a cell of vt100 has no place for them.
 //! - U+FE0F is left out: vt100 would widen the cell before it, which xterm does not, and panics where that is in the last column.
 //!   A combining character in the first column, with nothing to combine with, is left out too, and all after 18 bytes in a cell.
-//! - Protected cells: `DECSED` and `DECSEL` erase them too.
+//! - Protected cells: `DECSED` and `DECSEL` erase them too. Of rectangles there are `DECFRA`, `DECERA` and `DECCRA`, no others.
+//! - `REP` repeats the last character whatever came in between, as in alacritty and wezterm; in xterm only right behind it.
 //! - Characters with two columns that lose one leave a blank in the other one, in the pen of what took it.
-//! - `EL 0` with a wrap to come erases nothing, as in VTE, tmux and alacritty (`top` counts on it); xterm erases the last column.
+//! - `EL 0` with a wrap to come erases nothing, as in VTE, tmux and alacritty (`top` counts on it); xterm erases the last column. Nor do
+//!   `EL 1`, `EL 2` and `ED 1` end that wrap, which they do in xterm, and `CBT` ends it, which xterm does not.
 //! - A screen that gets more rows gets them at its foot, blank: those above are in the log. A wrap to come in one that gets wider does
 //!   not come.
 //! - `DECCOLM`, where allowed, clears and does not resize: a terminal's size is its user's.
@@ -32,11 +34,13 @@ mod control;
 mod cutter;
 mod drawing;
 mod filter;
+mod hush;
 mod marks;
 mod modes;
 mod notice;
 mod paint;
 mod pen;
+mod rectangle;
 mod repaint;
 mod replies;
 mod run;
@@ -56,8 +60,9 @@ pub(crate) use self::{
 };
 pub use self::{
     checkpoint::{decode_size, encode_size},
+    hush::Hush,
     marks::{Marks, Notification, Progress, ProgressState, Told},
-    notice::{NOTICE_BYTES_MAX, NOTICES_MAX, Notice, What},
+    notice::{NOTICE_BYTES_MAX, NOTICES_MAX, Notice, QUESTIONS_MAX, What},
     view::{Cell, CellColor, Cursor, ScreenView},
 };
 use crate::Size;
@@ -98,7 +103,7 @@ impl Mirror {
         self.canvas.feed(&bytes[cut.to..], at + cut.to as u64)
     }
 
-    /// What programs told or asked since the last time, in order; [`NOTICES_MAX`] at most.
+    /// What programs told or asked since the last time, in order; [`NOTICES_MAX`] at most, or [`QUESTIONS_MAX`] with questions among them.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         self.fed = 0;
         self.canvas.take_heard()

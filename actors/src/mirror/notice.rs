@@ -5,8 +5,10 @@ use super::marks::Told;
 /// Most bytes of one that are kept; of a longer one nothing is.
 pub const NOTICE_BYTES_MAX: usize = 64 << 10;
 
-/// Most that wait to be taken. What comes then is dropped, unless it is a question: then the newest that is none goes for it.
+/// Most that wait to be taken; what comes then is dropped, unless it is a question.
 pub const NOTICES_MAX: usize = 1024;
+/// Most that wait if they are questions: as many as 64 KiB of output can hold, so that none that is drawn in one piece is lost.
+pub const QUESTIONS_MAX: usize = 32 << 10;
 
 /// See the module's head.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -63,10 +63,51 @@ const CODES: [(u8, u16); 8] =
 
 /// See the module's head. vt100 keeps of its cells all but blink, hidden and strike, and of bold with dim the bold.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub(super) struct Pen {
     fg: Color,
     pub(super) bg: Color,
     attributes: u8,
+}
+
+/// A pen as checkpoints have it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Packed(Color, Color, u8),
+    /// Until version 1: bold, dim, italic, underline, blink, inverse, hidden, strike.
+    Spelt(SpeltColor, SpeltColor, bool, bool, bool, bool, bool, bool, bool, bool),
+}
+
+/// A colour until version 1.
+#[derive(Deserialize)]
+enum SpeltColor {
+    Default,
+    Index(u8),
+    Rgb(u8, u8, u8),
+}
+
+impl From<Stored> for Pen {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Packed(fg, bg, attributes) => Self { fg, bg, attributes },
+            Stored::Spelt(fg, bg, bold, dim, italic, underline, blink, inverse, hidden, strike) => {
+                let set = [bold, dim, italic, underline, blink, inverse, hidden, strike];
+                let attributes = set.iter().zip(CODES).filter(|(set, _)| **set).fold(0, |all, (_, (one, _))| all | one);
+                Self { fg: fg.into(), bg: bg.into(), attributes }
+            }
+        }
+    }
+}
+
+impl From<SpeltColor> for Color {
+    fn from(color: SpeltColor) -> Self {
+        match color {
+            SpeltColor::Default => Self::DEFAULT,
+            SpeltColor::Index(index) => Self::index(index),
+            SpeltColor::Rgb(r, g, b) => Self::rgb(r, g, b),
+        }
+    }
 }
 
 impl Pen {

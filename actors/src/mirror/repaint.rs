@@ -1,8 +1,13 @@
 //! What draws a screen on a client's terminal, in whatever state that is, and what leaves such a terminal clean.
 //!
 //! ```text
-//!   PLAIN, BLANK │ main cells, its saved cursor │ 1049, alternate cells │ saved cursor │ margins, tabs, sets, modes, colours, title │ cursor
+//!   PLAIN, BLANK │ the other screen: cells, its saved cursor │ the one that shows: cells, saved cursor
+//!               │ margins, tabs, sets, modes, colours, title │ cursor
 //! ```
+//!
+//! An alternate screen that does not show and is blank is left out: to draw it, a terminal has to show it.
+//!
+//! Absent: titles that were put aside (no sequence empties a terminal's own stack), and what REP would repeat.
 //!
 //! Order matters: what changes how the rest would be read (margins, origin mode, character sets, insert mode) comes behind all that is drawn.
 
@@ -48,16 +53,40 @@ pub(super) fn repaint(state: &State, screen: &Screen) -> Vec<u8> {
         plain_sets(&mut out);
         // Entering cleared it with the pen that was saved.
         out.push_str("\x1b[2J");
+    } else {
+        hidden_alternate(state, screen, &mut out);
     }
     paint::cells(screen, &mut out);
-    if let Some(cursor) = state.saved[usize::from(alternate)] {
-        saved(cursor, state, screen, &mut out);
+    // The main screen's was saved with the clean slate.
+    let cursor = state.saved[usize::from(alternate)];
+    if alternate || cursor.is_some() {
+        saved(cursor.unwrap_or_default(), state, screen, &mut out);
         out.push_str("\x1b7");
         plain_sets(&mut out);
     }
     lasting(state, &mut out);
     final_reading(state, screen, &mut out);
     out.replace(REPLACEMENT_STAND_IN, "\u{fffd}").into_bytes()
+}
+
+/// Draws the alternate screen and leaves it again, the cursor where it was.
+fn hidden_alternate(state: &State, screen: &Screen, out: &mut String) {
+    if !state.alternate_used {
+        return;
+    }
+    let mut other = copy(screen);
+    other.process(b"\x1b[?47h");
+    let mut cells = String::new();
+    paint::cells(other.screen(), &mut cells);
+    if cells.is_empty() && state.saved[1].is_none() {
+        return;
+    }
+    out.push_str("\x1b[?1049h");
+    out.push_str(&cells);
+    saved(state.saved[1].unwrap_or_default(), state, other.screen(), out);
+    out.push_str("\x1b7");
+    plain_sets(out);
+    out.push_str("\x1b[?1049l");
 }
 
 fn tab_stops(state: &State, screen: &Screen, out: &mut String) {

@@ -52,6 +52,22 @@ pub(super) fn to_sequence(csi: &Csi, facts: &Facts<'_>) -> Option<String> {
     }
 }
 
+/// Whether a control sequence asks something of some terminal, be it one that this screen has no answer to.
+pub(super) fn is_question(csi: &Csi) -> bool {
+    let facts = Facts {
+        rows: 1,
+        cols: 1,
+        place: Place::default(),
+        margins: (0, 0),
+        modes: &Modes::default(),
+        pen: Pen::default(),
+        cursor_style: 0,
+        alternate: false,
+    };
+    let of_others = matches!((csi.prefix, csi.intermediate, csi.last), (b'?', 0, b'u' | b'm' | b'S'));
+    of_others || to_sequence(csi, &facts).is_some()
+}
+
 fn position(facts: &Facts<'_>) -> (u16, u16) {
     let first = if facts.modes.has(ORIGIN) { facts.margins.0 } else { 0 };
     (facts.place.row.saturating_sub(first) + 1, facts.place.col + 1)

@@ -371,7 +371,7 @@ impl<'a, 'b> Run<'a, 'b> {
             b'm' if matches!(params, [] | [0]) => self.change(Pen::default(), b"\x1b[m"),
             b'm' => self.change(self.state.pen.after_plain(params)?, &bytes[..length]),
             b'r' => self.margins(numbers.values[0], numbers.values[1])?,
-            last @ (b'J' | b'K' | b'L' | b'M' | b'P' | b'S' | b'X') => self.edit(last, numbers.values[0], &bytes[..length])?,
+            last @ (b'J' | b'K' | b'P' | b'S' | b'X') => self.edit(last, numbers.values[0], &bytes[..length])?,
             last => self.move_cursor(last, numbers.values[0], numbers.values[1], &bytes[..length])?,
         }
         Some(length)
@@ -426,7 +426,7 @@ impl<'a, 'b> Run<'a, 'b> {
             b'K' if first <= 2 => self.state.pen.eraser(),
             b'J' if first <= 2 && (first == 1 || self.is_inside()) => self.state.pen.eraser(),
             b'X' if self.is_inside() => self.state.pen.eraser(),
-            b'L' | b'M' | b'P' | b'S' if !self.is_colored() && self.is_inside() => self.pen,
+            b'P' | b'S' if !self.is_colored() && self.is_inside() => self.pen,
             _ => return None,
         };
         self.draw(pen, how);

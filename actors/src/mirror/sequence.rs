@@ -44,6 +44,11 @@ impl Params {
         self.len
     }
 
+    /// Whether any parameter has sub-parameters.
+    pub(super) fn has_parts(&self) -> bool {
+        self.sub != 0
+    }
+
     /// One value; 0 if absent.
     pub(super) fn get(&self, at: usize) -> u16 {
         self.values[..self.len].get(at).copied().unwrap_or(0)

@@ -26,7 +26,7 @@ enum Step {
 /// Sequences whose parameters are drawn from a few small numbers.
 const FINALS: &[&str] = &[
     "@", "A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L", "M", "P", "S", "T", "X", "Z", "`", "a", "b", "d", "e",
-    "g", "m", "r", " @", " A", " q", "'}", "'~", "n", "c", "!p", "$p", "t",
+    "g", "m", "r", " @", " A", " q", "'}", "'~", "$v", "$x", "$z", "n", "c", "!p", "$p", "t",
 ];
 const MODES: &[u16] = &[1, 3, 5, 6, 6, 7, 7, 25, 40, 45, 47, 66, 1000, 1003, 1006, 1047, 1048, 1049, 1049, 2004, 2026];
 const WHOLE: &[&str] = &[
@@ -40,8 +40,12 @@ const WHOLE: &[&str] = &[
     "\x07",
     "\x0e",
     "\x0f",
+    "\x1b6",
     "\x1b7",
     "\x1b8",
+    "\x1b9",
+    "\x1b[65;1;1;2;9$x",
+    "\x1b[1;1;3;4;1;2;3;1$v",
     "\x1bD",
     "\x1bE",
     "\x1bM",
@@ -223,7 +227,7 @@ proptest! {
         prop_assert_eq!(visible(&mirror), visible(&client));
         mirror.take_notices();
         client.take_notices();
-        // A client's terminal is not told what only programs can find out.
+        // A client's terminal is not told what only programs can find out, and what it has on a blank alternate screen stays there.
         let beyond = ["?47h", "23t", "]4", "3b"];
         for probe in probes.into_iter().filter(|probe| beyond.iter().all(|part| !probe.contains(part))) {
             mirror.feed(probe.as_bytes()).unwrap();
@@ -232,6 +236,23 @@ proptest! {
         }
         let told = |mirror: &mut Mirror| mirror.take_notices().into_iter().map(|notice| notice.what).collect::<Vec<_>>();
         prop_assert_eq!(told(&mut mirror), told(&mut client));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    /// Also to the one that did not show.
+    #[test]
+    fn a_repaint_draws_both_screens(shown in outputs(30), cols in 2u32..14, rows in 2u32..8) {
+        let mut mirror = drawn(size(cols, rows), &[&shown, b"\x18\x1b\\"]);
+        let mut client = drawn(size(cols, rows), &[&mirror.repaint()]);
+        let other = if mirror.view().alternate { "\x1b[?47l" } else { "\x1b[?47h" };
+        for probe in [other, "a\x1b8b"] {
+            mirror.feed(probe.as_bytes()).unwrap();
+            client.feed(probe.as_bytes()).unwrap();
+            prop_assert_eq!(visible(&mirror), visible(&client), "after {:?}", probe);
+        }
     }
 }
 
@@ -310,7 +331,7 @@ fn text_keeps_inner_blank_rows_and_drops_trailing_ones() {
 fn bytes_that_are_no_checkpoint_are_refused() {
     let good = drawn(Size::DEFAULT, &[b"text"]).checkpoint();
     let cut = &good[..good.len() / 2];
-    let other_version = [&good[..4], b"\x02", &good[5..]].concat();
+    let other_version = [&good[..4], &[good[4] + 1], &good[5..]].concat();
     for bad in [&b""[..], b"abc", b"\0\0\0\0x", b"\xff\xff\xff\xff", &good[..9], &other_version] {
         assert!(Mirror::restore(bad).is_err(), "{bad:?}");
     }
@@ -331,6 +352,8 @@ const CASES: &[Drawn] = &[
     ((5, 3), "abcde\x1b[KX", "abcde\nX\n", (1, 1)),
     ((5, 3), "abcde\x1b[X", "abcd\n", (0, 4)),
     ((5, 3), "abcde\x1b[P", "abcd\n", (0, 4)),
+    ((5, 3), "abcde\x1b[JX", "abcdX\n", (0, 4)),
+    ((5, 3), "abcde\x1b[@X", "abcdX\n", (0, 4)),
     ((5, 3), "abcde\x1b7\x1b[H\x1b8X", "abcde\nX\n", (1, 1)),
     ((5, 3), "abcde\x1b[?47hX", "\nX\n", (1, 1)),
     ((5, 3), "\x1b[?7labcdefg", "abcdg\n", (0, 4)),
@@ -346,7 +369,25 @@ const CASES: &[Drawn] = &[
     ((5, 2), "abc\r\ndef\x1b[2 A", "  abc\n  def\n", (1, 3)),
     ((5, 2), "abc\r\ndef\x1b[1;2H\x1b['}", "a bc\nd ef\n", (0, 1)),
     ((5, 2), "abc\r\ndef\x1b[1;2H\x1b['~", "ac\ndf\n", (0, 1)),
+    ((5, 3), "ab\r\ncd\x1b[LX", "ab\nX\ncd\n", (1, 1)),
+    ((5, 3), "ab\r\ncd\x1b[A\x1b[MX", "Xd\n", (0, 1)),
+    ((5, 3), "ab\x1b[2;3r\x1b[1;2H\x1b[LX", "aX\n", (0, 2)),
+    ((5, 2), "abc\r\nde\x1b6X\r\x1b6Y", " abc\nYdX\n", (1, 1)),
+    ((5, 2), "abcd\r\nefgh\x1b9\x1b9X", "cd\ngh  X\n", (1, 4)),
+    ((5, 2), "abcde\x1b9X", "bcde\nX\n", (1, 1)),
+    ((5, 2), "abcde\x1b[1'}X", "abcd\nX\n", (1, 1)),
+    ((5, 2), "abcde\x1b[2 @X", "cde\nX\n", (1, 1)),
+    ((5, 3), "abcd\x1b[2;3r\x1b6\r\x1b6X\x1b[1;5H\x1b9\x1b9Y", "XbcdY\n", (0, 4)),
+    // Rectangles.
+    ((5, 3), "abcde\x1b[35;1;2;2;4$xX", "a###e\nX###\n", (1, 1)),
+    ((5, 3), "ab\x1b[35;2;4$xX\x1b[7;1;1;1;1$x\x1b[35;3;1;2;1$x", "abX\n   ##\n   ##\n", (0, 3)),
+    ((5, 3), "\x1b[2;3r\x1b[?6h\x1b[35;1;1;1;2$x", "\n##\n", (1, 0)),
+    ((5, 2), "abcde\r\nfghij\x1b[1;2;2;3$z", "a  de\nf  ij\n", (1, 4)),
+    ((5, 3), "abc\r\ndef\x1b[1;1;2;2;1;2;2;1$v", "abc\ndab\n de\n", (1, 3)),
+    ((5, 2), "abc\x1b[1;1;1;3;1;2;4$vX", "abcX\n   ab\n", (0, 4)),
+    ((6, 2), "漢字x\x1b[1;2;1;5;1;2;1;1$v", "漢字x\n 字x\n", (0, 5)),
     // Modes.
+    ((5, 3), "\x1b[1;2r\x1b[3;1Habcde\x1b[4hX", "\n\nXabcd\n", (2, 1)),
     ((5, 2), "abc\x1b[H\x1b[4hXY", "XYabc\n", (0, 2)),
     ((5, 2), "abc\x1b[H\x1b[4h漢", "漢abc\n", (0, 2)),
     ((5, 2), "\x1b[20hab\nc", "ab\nc\n", (1, 1)),
@@ -360,7 +401,8 @@ const CASES: &[Drawn] = &[
     ((9, 2), "\x1b(0lqk\x1b(Blqk", "┌─┐lqk\n", (0, 6)),
     ((9, 2), "\x1b)0a\x0eq\x0fq", "a─q\n", (0, 3)),
     ((9, 2), "\x1b*0\x1bNqq\x1b(A#", "─q£\n", (0, 3)),
-    // What is no character.
+    // What is no character, and no parameter.
+    ((9, 2), "a\x1b[1:4Cb\x1b[:2Dc", "abc\n", (0, 3)),
     ((9, 2), "a\u{fffd}b", "a\u{fffd}b\n", (0, 3)),
     ((9, 2), "a\u{9b}3Cb\u{85}c", "a   b\nc\n", (1, 1)),
     // Repeats, fills, resets.
@@ -379,6 +421,9 @@ const CASES: &[Drawn] = &[
     ((5, 2), "漢字\x1b[2GX", " X字\n", (0, 2)),
     ((5, 2), "漢字\x1b[2G\x1b[@X", " X 字\n", (0, 2)),
     ((5, 2), "漢字\x1b[4G\x1b[P", "漢\n", (0, 3)),
+    ((5, 2), "漢字\x1b[2G\x1b[K", "", (0, 1)),
+    ((5, 2), "漢字\x1b[3G\x1b[1K", "", (0, 2)),
+    ((5, 2), "漢字\x1b[2G\x1b[X", "  字\n", (0, 1)),
 ];
 
 #[test]
@@ -463,11 +508,14 @@ fn what_is_told_is_told_at_its_place_also_of_a_skimmed_flood() {
 
 #[test]
 fn of_too_many_notices_the_questions_stay() {
+    let mut asked = Mirror::new(Size::DEFAULT);
+    asked.feed(&b"\x1bZ".repeat(QUESTIONS_MAX)).unwrap();
+    assert_eq!(asked.take_notices().len(), QUESTIONS_MAX);
     let mut mirror = Mirror::new(Size::DEFAULT);
     mirror.feed(&[7; NOTICES_MAX + 5]).unwrap();
     mirror.feed(b"\x1b[c").unwrap();
     let notices = mirror.take_notices();
-    assert_eq!(notices.len(), NOTICES_MAX);
+    assert_eq!(notices.len(), NOTICES_MAX + 1);
     assert!(matches!(notices.last(), Some(Notice { what: What::Query(_), .. })));
 }
 

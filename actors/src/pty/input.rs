@@ -68,6 +68,14 @@ pub enum Appended {
     Full,
 }
 
+/// A record: who sent it, up to where it answers questions (in seven bytes; no question ends at 0), and where its payload begins and ends.
+struct Header {
+    numbered: Option<Numbered>,
+    answered: Option<Numbered>,
+    begin: u64,
+    end: u64,
+}
+
 /// See the module's head.
 #[derive(Debug)]
 pub struct InputQueue {
@@ -109,8 +117,9 @@ impl InputQueue {
             // The records were truncated, all of them delivered, and the position was about to follow.
             seek(&queue.file, SeekFrom::Start(RECORDS_AT))?;
         }
-        while let Some((numbered, begin, end)) = queue.read_record(queue.end)? {
+        while let Some(Header { numbered, answered, begin, end }) = queue.read_record(queue.end)? {
             queue.remember(numbered);
+            queue.remember(answered);
             if end > position || position > size {
                 queue.records.push_back((begin, end));
                 queue.appended += end - begin.max(position.min(end));
@@ -142,10 +151,24 @@ impl InputQueue {
     /// # Errors
     /// When there is no memory left: it was not taken.
     pub fn append(&mut self, numbered: Option<Numbered>, data: &[u8]) -> io::Result<Appended> {
-        if numbered.is_some_and(|new| self.sources.iter().any(|known| known.source == new.source && new.seq <= known.seq)) {
+        self.append_answering(numbered, None, data)
+    }
+
+    /// Whether that was appended before.
+    pub fn has(&self, numbered: Numbered) -> bool {
+        self.last(numbered.source).is_some_and(|last| numbered.seq <= last)
+    }
+
+    /// As [`InputQueue::append`]; with it all questions up to that offset are answered, as far as it is above what they were before.
+    ///
+    /// # Errors
+    /// When there is no memory left: it was not taken.
+    pub fn append_answering(&mut self, numbered: Option<Numbered>, answered: Option<u64>, data: &[u8]) -> io::Result<Appended> {
+        if numbered.is_some_and(|new| self.has(new)) {
             return Ok(Appended::Repeated);
         }
-        if data.is_empty() && numbered.is_none() {
+        let answered = answered.map(|seq| Numbered { source: ANSWERS, seq }).filter(|new| !self.has(*new));
+        if data.is_empty() && numbered.is_none() && answered.is_none() {
             return Ok(Appended::At(self.appended));
         }
         if self.pending() + data.len() as u64 > PENDING_BYTES_MAX {
@@ -159,6 +182,9 @@ impl InputQueue {
             header[8..16].copy_from_slice(&source.to_le_bytes());
             header[16..24].copy_from_slice(&seq.to_le_bytes());
             header[24] = 1;
+        }
+        if let Some(Numbered { seq, .. }) = answered {
+            header[25..32].copy_from_slice(&seq.to_le_bytes()[..7]);
         }
         let write = |queue: &Self| {
             queue.write_at(begin, data)?;
@@ -174,6 +200,7 @@ impl InputQueue {
         self.end = end.next_multiple_of(8);
         self.appended += data.len() as u64;
         self.remember(numbered);
+        self.remember(answered);
         Ok(Appended::At(self.appended))
     }
 
@@ -249,8 +276,8 @@ impl InputQueue {
         Ok(())
     }
 
-    /// The committed record whose header is at `at`: who sent it, and where its payload begins and ends.
-    fn read_record(&self, at: u64) -> io::Result<Option<(Option<Numbered>, u64, u64)>> {
+    /// The committed record whose header is at `at`.
+    fn read_record(&self, at: u64) -> io::Result<Option<Header>> {
         let mut header = [0; HEADER_BYTES as usize];
         let read = rustix::io::pread(&self.file, &mut header[..], at)?;
         let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
@@ -258,8 +285,10 @@ impl InputQueue {
             return Ok(None);
         }
         let numbered = (header[24] == 1).then(|| Numbered { source: long(&header[8..16]), seq: long(&header[16..24]) });
+        let seq = long(&[&header[25..32], &[0]].concat());
+        let answered = (seq > 0).then_some(Numbered { source: ANSWERS, seq });
         let begin = at + HEADER_BYTES;
-        Ok(Some((numbered, begin, begin + u64::from(word(4)))))
+        Ok(Some(Header { numbered, answered, begin, end: begin + u64::from(word(4)) }))
     }
 
     fn position(&self) -> io::Result<u64> {
@@ -367,6 +396,20 @@ mod tests {
             prop_assert_eq!(queue.pending(), 0);
             prop_assert!(got == expected, "{} bytes of {}", got.len(), expected.len());
         }
+    }
+
+    #[test]
+    fn what_a_record_answers_is_known_to_the_next_supervisor_and_only_grows() {
+        let file = Arc::new(InputQueue::create().unwrap());
+        let mut queue = InputQueue::open(file.clone()).unwrap();
+        let who = source("a client");
+        for (seq, answered) in [(1, 7), (2, 1 << 50), (3, 8)] {
+            queue.append_answering(Some(Numbered { source: who, seq }), Some(answered), b"answer").unwrap();
+        }
+        assert_eq!(queue.append(Some(Numbered { source: ANSWERS, seq: 9 }), b"again").unwrap(), Appended::Repeated);
+        let queue = InputQueue::open(file).unwrap();
+        assert_eq!((queue.last(who), queue.last(ANSWERS)), (Some(3), Some(1 << 50)));
+        assert!(queue.has(Numbered { source: who, seq: 3 }) && !queue.has(Numbered { source: who, seq: 4 }));
     }
 
     #[test]

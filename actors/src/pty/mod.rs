@@ -6,6 +6,7 @@
 //!                                              └► exec of the user's command, same pid
 //! adopt ── Master and pidfd from custody, or the pid asked of the PTY
 //! input ── a queue in custody ═sendfile═► Master
+//! cgroup ─ a control group for all that runs in the terminal, where the manager lets us
 //! exit ─── pidfd readable ─► waitid, or PIDFD_GET_INFO when the child is another's to reap
 //! restart  whether another child follows, and how soon
 //! ```
@@ -15,6 +16,7 @@
 //! Output is not read here: [`crate::log::journal`] takes it out of the master.
 
 pub mod adopt;
+pub mod cgroup;
 pub mod exit;
 pub mod input;
 pub mod launch;

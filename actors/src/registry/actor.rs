@@ -35,6 +35,8 @@ pub struct RegistryParts {
     pub previous_end: String,
     /// Whether there was one.
     pub is_restart: bool,
+    /// Why the last upgrade was undone, if it was.
+    pub upgrade_undone: Option<String>,
     /// How often supervisors ended how.
     pub restarts: BTreeMap<String, u64>,
     /// The arbiters' pulses, the main one's first.
@@ -146,8 +148,12 @@ impl Actor for Registry {
         if self.parts.is_restart {
             let what = Happening::SupervisorRestarted { cause: self.parts.previous_end.clone() };
             self.feed.push(Event { seq: 0, time_ms: now_ms(), term: None, what });
-            self.publish(ctx);
         }
+        if let Some(reason) = self.parts.upgrade_undone.clone() {
+            let what = Happening::UpgradeUndone { reason };
+            self.feed.push(Event { seq: 0, time_ms: now_ms(), term: None, what });
+        }
+        self.publish(ctx);
     }
 }
 
@@ -214,6 +220,7 @@ impl Handler<TakeFigures> for Registry {
             totals: self.roll.totals(),
             names: self.parts.term_info,
             previous_end: self.parts.previous_end.clone(),
+            upgrade_undone: self.parts.upgrade_undone.clone(),
             restarts: self.parts.restarts.clone(),
             recovery: self.recovery,
             lanes: self.parts.pulses.iter().map(|pulse| pulse.figures()).collect(),

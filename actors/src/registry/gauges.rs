@@ -128,6 +128,8 @@ pub struct Figures {
     pub(super) names: bool,
     /// How the supervisor before this one ended, in a few words.
     pub previous_end: String,
+    /// Why the last upgrade was undone, if it was.
+    pub upgrade_undone: Option<String>,
     /// How often supervisors ended how.
     pub restarts: BTreeMap<String, u64>,
     /// How long the start took; `None` while it lasts.

@@ -279,6 +279,11 @@ pub enum Happening {
         /// In a few words.
         cause: String,
     },
+    /// An upgrade was undone; told at every start, until one succeeds.
+    UpgradeUndone {
+        /// Why.
+        reason: String,
+    },
     /// The log came to a stand.
     LogFault {
         /// Why: one of [`FAULT_KINDS`](crate::log::stats::FAULT_KINDS).

@@ -30,7 +30,8 @@ use super::{
 use crate::{
     TermId,
     pty::{
-        adopt::{self, Sessions},
+        adopt::{self, Sessions, pid_of},
+        cgroup::Groups,
         input::InputQueue,
         launch::{self, FileLimits},
         spawn::{self, Command, Pty, SpawnError},
@@ -71,6 +72,8 @@ pub struct Surroundings {
     pub socket: PathBuf,
     /// The open-file limits that the supervisor was started with.
     pub limits: FileLimits,
+    /// Where it is to run, if there are control groups to be had.
+    pub groups: Option<Groups>,
 }
 
 /// A step to do for one terminal.
@@ -206,6 +209,7 @@ impl Worker {
             }
             Effect::Delete => {
                 if let Some(record) = on.record.take() {
+                    self.remove_group(record.id);
                     self.manifest.delete(record.id)?;
                 }
             }
@@ -215,6 +219,7 @@ impl Worker {
             Effect::StorePidfd => self.store_pidfd(on),
             Effect::AwaitHeld => await_held(on)?,
             Effect::Continue => {
+                self.place(on);
                 if let Some(pidfd) = &on.descriptors.pidfd
                     && let Err(error) = spawn::release(pidfd.as_fd())
                 {
@@ -229,8 +234,24 @@ impl Worker {
 
     fn release(&self, on: &mut Progress<'_>) {
         on.descriptors = Descriptors::default();
+        self.remove_group(on.id);
         for tag in [Tag::Input(on.id), Tag::Pidfd(on.id), Tag::Master(on.id)] {
             warn_custody("drop", tag, self.custody.remove(&tag.to_string()));
+        }
+    }
+
+    /// Gives the child its group.
+    fn place(&self, on: &Progress<'_>) {
+        let Some(groups) = &self.surroundings.groups else { return };
+        let child = on.descriptors.pidfd.as_ref().and_then(|pidfd| pid_of(pidfd.as_fd()));
+        if let Some(error) = child.and_then(|child| groups.place(on.id, child).err()) {
+            tracing::warn!(term = %on.id, %error, "the child runs without a control group of its own");
+        }
+    }
+
+    fn remove_group(&self, id: TermId) {
+        if let Some(groups) = &self.surroundings.groups {
+            groups.remove(id);
         }
     }
 
@@ -357,7 +378,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let manifest = Manifest::open(&store).unwrap();
-        let surroundings = Surroundings { socket: "/none".into(), limits: FileLimits::current() };
+        let surroundings = Surroundings { socket: "/none".into(), limits: FileLimits::current(), groups: None };
         let executor = Executor::start(manifest, Box::new(Faulty), surroundings).unwrap();
         for id in 1..3 {
             let done = executor.step(TermId(id), Some(record(id)), Descriptors::default(), Step::Spawn).await;

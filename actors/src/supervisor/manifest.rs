@@ -1,7 +1,7 @@
 //! What should be: a record for each terminal, on disk.
 //!
 //! **Invariants.** An id is given once: the next one is stored together with the record that took the last. A record of a newer format is
-//! refused, not guessed at.
+//! refused, not guessed at; one of an older format is read, and the number of that stays until [`FormatNote::write`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,12 @@ const NEXT_ID_KEY: &[u8] = b"next-id";
 const RECORD_PREFIX: &[u8] = b"term/";
 /// In front of the key of a record that did not decode.
 const ASIDE_PREFIX: &[u8] = b"set-aside/";
-const FORMAT: u32 = 1;
+/// The format that is written. It stands for the whole database: records, logs, events.
+///
+/// 2: checkpoints' pens are packed; marks are records of the log.
+pub const FORMAT: u32 = 2;
+/// The oldest that is read.
+pub const FORMAT_MIN: u32 = 1;
 
 /// What is known of one terminal, and what is wanted of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -155,7 +160,7 @@ pub enum ManifestError {
     #[error("the manifest cannot be read or written")]
     Store(#[from] StoreError),
     /// Another version wrote it.
-    #[error("the manifest has format {found}; this version reads format {FORMAT}")]
+    #[error("the manifest has format {found}; this version reads up to format {FORMAT}")]
     Format {
         /// As found.
         found: u32,
@@ -180,14 +185,17 @@ impl Manifest {
         let tree = store.tree(TREE);
         let format = tree.get(FORMAT_KEY)?.map(|bytes| number(&bytes));
         match format {
-            Some(FORMAT) => {}
+            Some(FORMAT_MIN..=FORMAT) => {}
             Some(found) => return Err(ManifestError::Format { found }),
             None if !store.is_new() => return Err(ManifestError::Missing),
-            None => {
-                tree.write_through(vec![(FORMAT_KEY.to_vec(), Some(FORMAT.to_be_bytes().to_vec()))])?;
-            }
+            None => FormatNote(tree.clone()).write()?,
         }
         Ok(Self { tree })
+    }
+
+    /// What says that the database is of this version's format from now on.
+    pub fn format_note(&self) -> FormatNote {
+        FormatNote(self.tree.clone())
     }
 
     /// Every record that decodes. One that does not is moved to where it harms nobody and can be looked at, and said so.
@@ -263,6 +271,23 @@ impl Manifest {
     }
 }
 
+/// See [`Manifest::format_note`].
+#[derive(Debug, Clone)]
+pub struct FormatNote(Tree);
+
+impl FormatNote {
+    /// Writes the format, on disk when this returns. Blocking.
+    ///
+    /// # Errors
+    /// [`ManifestError::Store`].
+    pub fn write(&self) -> Result<(), ManifestError> {
+        if self.0.get(FORMAT_KEY)?.is_some_and(|bytes| number(&bytes) == FORMAT) {
+            return Ok(());
+        }
+        Ok(self.0.write_through(vec![(FORMAT_KEY.to_vec(), Some(FORMAT.to_be_bytes().to_vec()))])?)
+    }
+}
+
 fn key(id: TermId) -> Vec<u8> {
     [RECORD_PREFIX, format!("{:010}", id.0).as_bytes()].concat()
 }
@@ -307,7 +332,15 @@ mod tests {
             assert_eq!(manifest.load().unwrap().into_keys().collect::<Vec<_>>(), [TermId(6)]);
             assert_eq!(manifest.set_aside().unwrap(), BTreeSet::from([TermId(5)]));
         }
-        manifest.tree.write(vec![(FORMAT_KEY.to_vec(), Some(2u32.to_be_bytes().to_vec()))]).unwrap();
-        assert!(matches!(Manifest::open(&store), Err(ManifestError::Format { found: 2 })));
+        let number = |format: u32| {
+            manifest.tree.write(vec![(FORMAT_KEY.to_vec(), Some(format.to_be_bytes().to_vec()))]).unwrap();
+            Manifest::open(&store)
+        };
+        assert!(matches!(number(FORMAT + 1), Err(ManifestError::Format { found: 3 })));
+        assert!(matches!(number(FORMAT_MIN - 1), Err(ManifestError::Format { found: 0 })));
+        number(FORMAT_MIN).unwrap();
+        assert_eq!(manifest.tree.get(FORMAT_KEY).unwrap(), Some(FORMAT_MIN.to_be_bytes().to_vec()));
+        manifest.format_note().write().unwrap();
+        assert_eq!(manifest.tree.get(FORMAT_KEY).unwrap(), Some(FORMAT.to_be_bytes().to_vec()));
     }
 }

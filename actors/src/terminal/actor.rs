@@ -24,7 +24,7 @@ use super::{
     Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Detach, Drained, Gone, Hibernate, HibernateError,
     Input, InputError, Lane, ListClients, Mode, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume, Seam, Snapshot,
     SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot,
-    answers::Answers,
+    answers::{Answers, Sifted, may_hold_answer},
     fanout::{Client, Need},
     intake::Intake,
     messages::Held,
@@ -302,13 +302,13 @@ impl Terminal {
 
     /// Gives what the journal has to clients first, then to the mirror.
     fn publish(&mut self, ctx: &mut Context<Self>) {
-        self.pump_all();
+        self.pump_all(ctx);
         self.draw(ctx);
     }
 
     /// The same with a turn's output: of a flood the mirror is given much at a time.
     fn publish_turn(&mut self, bytes: usize, ctx: &mut Context<Self>) {
-        self.pump_all();
+        self.pump_all(ctx);
         self.undrawn += bytes;
         if bytes < FLOOD_TURN_BYTES || self.undrawn >= DRAW_BYTES_MAX {
             self.draw(ctx);
@@ -317,11 +317,17 @@ impl Terminal {
         }
     }
 
-    fn pump_all(&mut self) {
+    fn pump_all(&mut self, ctx: &mut Context<Self>) {
         let ids: Vec<ClientId> = self.clients.keys().copied().collect();
         for id in ids {
-            self.pump(id);
+            self.pump(id, ctx);
         }
+    }
+
+    /// Draws all there is, and acts on what is asked in it: whoever has been shown it may answer.
+    fn catch_up(&mut self, ctx: &mut Context<Self>) {
+        self.screen.now(&mut self.lane.journal());
+        self.heed(ctx);
     }
 
     fn draw(&mut self, ctx: &mut Context<Self>) {
@@ -331,7 +337,6 @@ impl Terminal {
         }
         let more = self.screen.advance(&mut self.lane.journal(), DRAW_BYTES_MAX);
         self.heed(ctx);
-        self.answer_for_absent(ctx);
         self.report_soon(ctx);
         if more && !self.drawing {
             self.drawing = true;
@@ -348,20 +353,22 @@ impl Terminal {
         }));
     }
 
-    fn pump(&mut self, id: ClientId) {
+    fn pump(&mut self, id: ClientId, ctx: &mut Context<Self>) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let need = client.pump(self.id, &self.lane.journal());
         match need {
             Need::Nothing => {}
-            Need::Redraw => self.show(id),
+            Need::Redraw => self.show(id, ctx),
             Need::Resync => {
                 let end = self.end_offset();
+                self.catch_up(ctx);
                 if let Some(client) = self.clients.get_mut(&id) {
                     let from = client.lag(end);
                     self.reporter.tally.lags += 1;
                     self.report_news(TermNews::Lagged { client: id.0, from, to: end });
+                    self.expect_no_answers(id, from, ctx);
                 }
-                self.show(id);
+                self.show(id, ctx);
             }
         }
         self.tell_exit(id);
@@ -386,7 +393,8 @@ impl Terminal {
         }
     }
 
-    fn show(&mut self, id: ClientId) {
+    fn show(&mut self, id: ClientId, ctx: &mut Context<Self>) {
+        self.catch_up(ctx);
         let mut journal = self.lane.journal();
         let mirror = self.screen.now(&mut journal);
         let (data, size) = (Bytes::from(mirror.repaint()), mirror.size());
@@ -466,11 +474,24 @@ impl Terminal {
         }
     }
 
-    /// Keeps input for the child; where it ends in the queue, or why it was not taken.
-    fn keep(&mut self, data: &[u8], numbered: Option<&(String, u64)>) -> Result<u64, InputError> {
+    /// What the child is to get of input; nothing of what it got already.
+    fn sifted(&mut self, input: &Input, ctx: &mut Context<Self>) -> Option<Sifted> {
+        let client = input.client.filter(|_| may_hold_answer(&input.data));
+        let Some(client) = client else { return Some(Sifted { data: input.data.clone(), settled: None, typed: true }) };
+        if let (Some(queue), Some((name, seq))) = (&self.input, &input.numbered)
+            && queue.has(Numbered { source: input::source(name), seq: *seq })
+        {
+            return None;
+        }
+        self.catch_up(ctx);
+        Some(self.sift(client, &input.data))
+    }
+
+    /// Keeps input for the child, by which questions up to `answered` are settled; where it ends in the queue, or why it was not taken.
+    fn keep(&mut self, data: &[u8], numbered: Option<&(String, u64)>, answered: Option<u64>) -> Result<u64, InputError> {
         let Some(queue) = self.input.as_mut().filter(|_| self.pty.is_some()) else { return Err(InputError::Ended) };
         let numbered = numbered.map(|(name, seq)| Numbered { source: input::source(name), seq: *seq });
-        match queue.append(numbered, data) {
+        match queue.append_answering(numbered, answered, data) {
             Ok(Appended::At(end)) => {
                 self.reporter.tally.input += data.len() as u64;
                 Ok(end)
@@ -705,17 +726,22 @@ impl Terminal {
         };
         let size = attach.size.filter(|_| attach.mode == Mode::ReadWrite);
         let cursor = self.lane.journal().seek(self.id, offset);
+        if size.is_some() && self.pty.is_some() {
+            self.catch_up(ctx);
+            self.expect_answers(id, offset, attach.from != AttachFrom::Screen);
+        }
+        let answered = self.settled_until();
         let client = Client::new(attach.mode, size, attach.program, cursor, offset);
         let outbox = client.outbox.clone();
         self.clients.insert(id, client);
         self.reporter.news.push(TermNews::Attached { client: id.0 });
         self.activate(Some(id));
         if attach.from == AttachFrom::Screen || offset > self.end_offset() {
-            self.show(id);
+            self.show(id, ctx);
         }
         self.publish(ctx);
         self.report();
-        Attached { client: id, outbox }
+        Attached { client: id, outbox, answered }
     }
 
     fn snapshot(&mut self, kind: SnapshotKind, ctx: &mut Context<Self>) -> Snapshot {
@@ -746,8 +772,8 @@ impl Handler<Attach> for Terminal {
 impl Handler<Pump> for Terminal {
     type Result = ();
 
-    fn handle(&mut self, Pump(id): Pump, _: &mut Self::Context) {
-        self.pump(id);
+    fn handle(&mut self, Pump(id): Pump, ctx: &mut Self::Context) {
+        self.pump(id, ctx);
     }
 }
 
@@ -761,7 +787,7 @@ impl Handler<Detach> for Terminal {
             self.reporter.news.extend(going.iter().map(|(id, _)| TermNews::Detached { client: id.0 }));
             self.report();
             going.iter().for_each(|(_, client)| client.detach());
-            self.answer_for_absent(ctx);
+            going.iter().for_each(|(id, _)| self.answer_for_absent(*id, ctx));
         }
         MessageResult(going.len())
     }
@@ -803,13 +829,13 @@ impl Handler<Input> for Terminal {
             let _ = input.reply.send(Err(InputError::ReadOnly));
             return;
         }
-        if self.is_unasked_answer(input.client, &input.data) {
-            let _ = input.reply.send(self.keep(&[], input.numbered.as_ref()).map(|_| ()));
+        let Some(Sifted { data, settled, typed }) = self.sifted(&input, ctx) else {
+            let _ = input.reply.send(Ok(()));
             return;
-        }
-        match self.keep(&input.data, input.numbered.as_ref()) {
+        };
+        match self.keep(&data, input.numbered.as_ref(), settled) {
             Ok(at) => {
-                self.activate(input.client);
+                self.activate(input.client.filter(|_| typed));
                 self.unacknowledged.push_back(Unacknowledged { at, reply: input.reply });
                 self.deliver(ctx);
                 self.report_soon(ctx);

@@ -160,6 +160,8 @@ pub struct Attached {
     pub client: ClientId,
     /// Where its events arrive.
     pub outbox: Arc<Outbox>,
+    /// Questions of programs up to this offset are settled: none that its stream shows before that is its terminal's to answer.
+    pub answered: u64,
 }
 
 /// From a connection whose queue ran low: it has room again.

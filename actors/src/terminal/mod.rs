@@ -25,6 +25,8 @@ mod intake;
 mod lane;
 mod messages;
 mod page;
+mod questions;
+mod reply;
 mod reporter;
 mod screen;
 mod seam;

@@ -5,8 +5,8 @@
 
 use crate::{
     Size, TermId,
-    log::journal::{Cursor, Journal, JournalError, Kind, Record},
-    mirror::{self, Marks, Mirror, NOTICES_MAX, Panicked, What},
+    log::journal::{Cursor, Journal, JournalError, Kind, RECORD_MAX, Record},
+    mirror::{self, Marks, Mirror, NOTICES_MAX, Panicked, QUESTIONS_MAX, What},
 };
 
 /// Output after which a new checkpoint is worth its 2–4 KB and 25 µs: what a rebuild replays is some 5 ms of parsing, and history can be
@@ -15,6 +15,9 @@ const CHECKPOINT_EVERY_BYTES: u64 = 256 << 10;
 
 /// Output drawn in one piece.
 const BATCH_BYTES: usize = 64 << 10;
+
+/// A question takes two bytes at least.
+const _: () = assert!(BATCH_BYTES / 2 <= QUESTIONS_MAX && RECORD_MAX / 2 <= QUESTIONS_MAX);
 
 /// What a program told or asked, and the offset behind it.
 #[derive(Debug)]

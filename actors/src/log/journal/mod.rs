@@ -77,7 +77,8 @@ use self::{
 use crate::TermId;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"kavaljnl");
-const VERSION: u64 = 1;
+/// The format that is written, and the only one that is read.
+pub const FORMAT: u64 = 1;
 /// Room that control records may use beyond `bytes_max`, since they are what frees the rest: the checkpoint of the largest screen, a
 /// million cells of direct colour, is some 40 MB. That of an ordinary one is 2 to 4 KB.
 const CONTROL_SLACK: u64 = 64 * SEGMENT_BYTES;
@@ -109,6 +110,14 @@ impl JournalFds {
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)?;
         Ok(Self { file, reader, writer })
     }
+
+    /// The format that its journal says it has, if it is one.
+    pub fn format(&self) -> Option<u64> {
+        let mut head = [0; 16];
+        let read = rustix::io::pread(&self.file, &mut head, 0).ok()?;
+        let [magic, format] = [&head[..8], &head[8..]].map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
+        (read == head.len() && magic == MAGIC).then_some(format)
+    }
 }
 
 /// How bytes get from a PTY into the journal.
@@ -137,7 +146,7 @@ pub enum JournalError {
     #[error("journal: the descriptor is not a kaval journal")]
     Foreign,
     /// Written by another version of kaval.
-    #[error("journal: format {found} is not format {VERSION}, the one this version reads")]
+    #[error("journal: format {found} is not format {FORMAT}, the one this version reads")]
     Version {
         /// The format found.
         found: u64,
@@ -679,13 +688,13 @@ fn initialise(control: &Control) -> Result<(), JournalError> {
 fn check_magic(control: &Control) -> Result<(), JournalError> {
     match control.magic().load(Ordering::Acquire) {
         0 => {
-            control.version().store(VERSION, Ordering::Release);
+            control.version().store(FORMAT, Ordering::Release);
             control.floor().store(CONTROL_BYTES, Ordering::Release);
             control.magic().store(MAGIC, Ordering::Release);
             Ok(())
         }
         MAGIC => match control.version().load(Ordering::Acquire) {
-            VERSION => Ok(()),
+            FORMAT => Ok(()),
             found => Err(JournalError::Version { found }),
         },
         _ => Err(JournalError::Foreign),
