@@ -47,8 +47,8 @@ fn render(status: &StatusOk, colour: bool) -> String {
 
 fn general(status: &StatusOk) -> Vec<Line> {
     let plain = |what: &str, value: String| (what.to_owned(), value, false);
-    let TermCounts { live, hibernated, restarting, exited, lost } = status.terms;
-    let terminals = format!("{live} live, {hibernated} hibernated, {restarting} restarting, {exited} exited, {lost} lost");
+    let TermCounts { live, hibernated, exited, lost } = status.terms;
+    let terminals = format!("{live} live, {hibernated} hibernated, {exited} exited, {lost} lost");
     let recovery = status.recovery_ms.map_or_else(String::new, |ms| format!(", ready after {ms} ms"));
     let (allocated, resident) = (bytes(status.memory.allocated_bytes), bytes(status.memory.resident_bytes));
     let copying = status.data_path != "splice";
@@ -60,7 +60,7 @@ fn general(status: &StatusOk) -> Vec<Line> {
         plain("process", format!("{}, boot {}", status.pid, status.boot)),
         plain("up", duration(Duration::from_millis(status.uptime_ms)) + &recovery),
         ("before it".to_owned(), status.previous_end.clone(), !ended_well),
-        ("terminals".to_owned(), terminals, lost > 0 || restarting > 0),
+        ("terminals".to_owned(), terminals, lost > 0),
         plain("clients", format!("{} attached, {} connections", status.clients, status.connections)),
         plain("memory", format!("{allocated} allocated, {resident} resident")),
         plain("journal", bytes(status.journal_bytes)),
@@ -102,7 +102,7 @@ mod tests {
             upgrade_undone: None,
             recovery_ms: Some(5),
             data_path: "splice".to_owned(),
-            terms: TermCounts { live: 1, hibernated: 0, restarting: 0, exited: 2, lost: 0 },
+            terms: TermCounts { live: 1, hibernated: 0, exited: 2, lost: 0 },
             clients: 3,
             connections: 4,
             memory: MemoryInfo { allocated_bytes: 1 << 20, resident_bytes: 2 << 20 },
@@ -115,7 +115,7 @@ mod tests {
         let plain = render(&status, false);
         let lines: Vec<_> = plain.lines().collect();
         assert_eq!(lines[2], "up           1m, ready after 5 ms");
-        assert_eq!(lines[4], "terminals    1 live, 0 hibernated, 0 restarting, 2 exited, 0 lost");
+        assert_eq!(lines[4], "terminals    1 live, 0 hibernated, 2 exited, 0 lost");
         assert_eq!((lines[12], lines[13]), ("main         at most 1.2 ms late", "lane 0       at most 250.0 ms late"));
         assert_eq!(lines[8], "log          4 KiB on disk, 1.0 GiB free, 5 B missing");
         let coloured = render(&status, true);

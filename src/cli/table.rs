@@ -111,14 +111,15 @@ fn columns<const N: usize>(
 fn state_colour(term: &TermInfo) -> &'static str {
     match term.state.as_str() {
         "live" | "hibernated" => GREEN,
-        "lost" | "restarting" => YELLOW,
+        _ if term.respawn_at.is_some() => YELLOW,
+        "lost" => YELLOW,
         _ => DIM,
     }
 }
 
 fn row(term: &TermInfo) -> [String; 8] {
     let state = match term.exit {
-        _ if term.restart_at.is_some() => restarting(term),
+        _ if term.respawn_at.is_some() => respawning(term),
         Some(ExitInfo::Code(code)) => format!("exited {code}"),
         Some(ExitInfo::Signal(signal)) => format!("exited {}", signal_text(signal)),
         Some(ExitInfo::Unknown(_)) => "exited ?".to_owned(),
@@ -136,29 +137,18 @@ fn row(term: &TermInfo) -> [String; 8] {
     ]
 }
 
-/// `restarting in 8s (5th time, exit 1)`
-fn restarting(term: &TermInfo) -> String {
-    let at = UNIX_EPOCH + Duration::from_millis(term.restart_at.unwrap_or_default());
+/// `exited 1, again in 8s`
+fn respawning(term: &TermInfo) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(term.respawn_at.unwrap_or_default());
     let left = at.duration_since(SystemTime::now()).unwrap_or_default();
-    let why = match (&term.trouble, term.exit) {
-        (Some(trouble), _) => trouble.clone(),
-        (None, Some(ExitInfo::Code(code))) => format!("exit {code}"),
-        (None, Some(ExitInfo::Signal(signal))) => signal_text(signal),
-        (None, Some(ExitInfo::Unknown(_))) => "exit ?".to_owned(),
+    let what = match (&term.trouble, term.exit) {
+        (Some(_), _) => "not started".to_owned(),
+        (None, Some(ExitInfo::Code(code))) => format!("exited {code}"),
+        (None, Some(ExitInfo::Signal(signal))) => format!("exited {}", signal_text(signal)),
+        (None, Some(ExitInfo::Unknown(_))) => "exited ?".to_owned(),
         (None, None) => "lost".to_owned(),
     };
-    format!("restarting in {} ({} time, {why})", duration(left), ordinal(term.restarts + 1))
-}
-
-fn ordinal(n: u64) -> String {
-    let ending = match (n % 100, n % 10) {
-        (11..=13, _) => "th",
-        (_, 1) => "st",
-        (_, 2) => "nd",
-        (_, 3) => "rd",
-        _ => "th",
-    };
-    format!("{n}{ending}")
+    format!("{what}, again in {}", duration(left))
 }
 
 fn command(argv: &[String]) -> String {
@@ -235,8 +225,8 @@ mod tests {
             offset,
             exit: None,
             restart: Default::default(),
-            restarts: 0,
-            restart_at: None,
+            respawns: 0,
+            respawn_at: None,
             short_lives: None,
             trouble: None,
             memory_bytes: 0,

@@ -181,9 +181,15 @@ fn words(what: &Happening) -> (&'static str, Details) {
                 Fate::Ended(exit) => json!(ExitInfo::from(*exit)),
                 Fate::Lost => Value::Null,
             };
-            ("restarting", details([("exit", exit), ("at", json!(due_ms)), ("trouble", json!(trouble))]))
+            let kind = match (trouble, fate) {
+                (Some(_), _) => "respawn-failed",
+                (None, Fate::Ended(_)) => "exited",
+                (None, Fate::Lost) => "lost",
+            };
+            let details = details([("exit", exit), ("respawn_at", json!(due_ms)), ("trouble", json!(trouble))]);
+            (kind, details.into_iter().filter(|(_, value)| !value.is_null()).collect())
         }
-        Happening::Terminal(News::Restarted { times }) => ("restarted", details([("restarts", json!(times))])),
+        Happening::Terminal(News::Respawned { times }) => ("respawned", details([("respawns", json!(times))])),
         Happening::Terminal(News::Renamed { from }) => ("renamed", details([("from", json!(from))])),
         Happening::Removed => ("removed", details([])),
         Happening::Resized(size) => ("resized", details([("cols", json!(size.cols())), ("rows", json!(size.rows()))])),

@@ -210,10 +210,8 @@ fn info(listing: Listing) -> TermInfo {
     let (state, exit) = match card.standing {
         Standing::Live if hibernated => ("hibernated", None),
         Standing::Live => ("live", None),
-        Standing::Restarting(Fate::Ended(exit)) => ("restarting", Some(exit.into())),
-        Standing::Restarting(Fate::Lost) => ("restarting", None),
-        Standing::Exited(exit) => ("exited", Some(exit.into())),
-        Standing::Lost => ("lost", None),
+        Standing::Restarting(Fate::Ended(exit)) | Standing::Exited(exit) => ("exited", Some(exit.into())),
+        Standing::Restarting(Fate::Lost) | Standing::Lost => ("lost", None),
     };
     let waits = matches!(card.standing, Standing::Restarting(_));
     let report = report.as_deref();
@@ -240,8 +238,8 @@ fn info(listing: Listing) -> TermInfo {
         offset: report.map_or(card.offset, |report| report.offset),
         exit,
         restart: card.restart,
-        restarts: card.restarts,
-        restart_at: waits.then_some(card.due_ms),
+        respawns: card.respawns,
+        respawn_at: waits.then_some(card.due_ms),
         short_lives: waits.then_some(card.short_lives),
         trouble: card.trouble.clone().filter(|_| waits),
         memory_bytes: report.map_or(0, |report| report.memory.total()),

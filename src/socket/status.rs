@@ -17,7 +17,7 @@ pub(super) async fn status(session: &Session) -> Result<StatusOk, WireError> {
     let figures = hub.registry.send(TakeFigures { terms: false }).await.map_err(|_| ops::ending())?;
     let (heap, usage) =
         actix_rt::task::spawn_blocking(|| (Heap::now(), Usage::now().unwrap_or_default())).await.unwrap_or_default();
-    let [live, hibernated, restarting, exited, lost] = figures.states().map(|(_, terms)| terms);
+    let [live, hibernated, exited, lost] = figures.states().map(|(_, terms)| terms);
     Ok(StatusOk {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -27,7 +27,7 @@ pub(super) async fn status(session: &Session) -> Result<StatusOk, WireError> {
         upgrade_undone: figures.upgrade_undone.clone(),
         recovery_ms: figures.recovery.map(|took| took.as_millis() as u64),
         data_path: data_path(hub).to_owned(),
-        terms: TermCounts { live, hibernated, restarting, exited, lost },
+        terms: TermCounts { live, hibernated, exited, lost },
         clients: figures.clients(),
         connections: hub.connections.get(),
         memory: MemoryInfo { allocated_bytes: heap.allocated_bytes, resident_bytes: heap.resident_bytes },

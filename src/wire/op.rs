@@ -387,8 +387,7 @@ pub struct TermInfo {
     pub name: String,
     /// Its id.
     pub id: u32,
-    /// `live`, `hibernated` (live, its mirror dropped until it is needed), `restarting` (its child has ended, or its PTY is gone, and another will
-    /// be started), `exited` or `lost`.
+    /// `live`, `hibernated` (live, its mirror dropped until it is needed), `exited` or `lost`.
     pub state: String,
     /// Its child's process id, while there is one.
     pub pid: Option<u32>,
@@ -427,10 +426,10 @@ pub struct TermInfo {
     pub restart: Restart,
     /// How often it was.
     #[serde(default)]
-    pub restarts: u64,
+    pub respawns: u64,
     /// When it will be, in milliseconds since the Unix epoch, while it waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restart_at: Option<u64>,
+    pub respawn_at: Option<u64>,
     /// The how-manieth of its children in a row that did not live long has ended, while it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short_lives: Option<u32>,

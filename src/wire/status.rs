@@ -58,9 +58,6 @@ pub struct TermCounts {
     pub live: usize,
     /// The same, and its screen is parked.
     pub hibernated: usize,
-    /// Its child has ended, or its PTY is gone, and another will be started.
-    #[serde(default)]
-    pub restarting: usize,
     /// Its child has ended.
     pub exited: usize,
     /// Its PTY is gone.

@@ -34,7 +34,7 @@ pub struct Card {
     /// Whether its child is started again.
     pub restart: Restart,
     /// How often it was.
-    pub restarts: u64,
+    pub respawns: u64,
     /// How many lives of its children in a row were short.
     pub short_lives: u32,
     /// When it is to be started again, milliseconds since the Unix epoch, while it waits for that.
@@ -91,7 +91,7 @@ pub enum News {
         trouble: Option<String>,
     },
     /// Another child was started.
-    Restarted {
+    Respawned {
         /// The how-manieth time that was.
         times: u64,
     },

@@ -22,7 +22,7 @@ const TEXT_BYTES: usize = 5;
 pub(super) struct Totals {
     pub(super) spawned: u64,
     pub(super) adopted: u64,
-    pub(super) restarted: u64,
+    pub(super) respawned: u64,
     pub(super) exited_code: u64,
     pub(super) exited_signal: u64,
     pub(super) exited_unknown: u64,
@@ -36,7 +36,6 @@ pub(super) struct Totals {
 pub(super) struct Counts {
     pub(super) live: usize,
     pub(super) hibernated: usize,
-    pub(super) restarting: usize,
     pub(super) exited: usize,
     pub(super) lost: usize,
     pub(super) clients: usize,
@@ -104,9 +103,8 @@ impl Roll {
             match listing.card.standing {
                 Standing::Live if listing.is_hibernated() => counts.hibernated += 1,
                 Standing::Live => counts.live += 1,
-                Standing::Restarting(_) => counts.restarting += 1,
-                Standing::Exited(_) => counts.exited += 1,
-                Standing::Lost => counts.lost += 1,
+                Standing::Restarting(Fate::Ended(_)) | Standing::Exited(_) => counts.exited += 1,
+                Standing::Restarting(Fate::Lost) | Standing::Lost => counts.lost += 1,
             }
             counts.clients += listing.report.as_ref().map_or(0, |report| report.clients);
         }
@@ -136,7 +134,7 @@ impl Totals {
         match news {
             News::Created => self.spawned += 1,
             News::Adopted => self.adopted += 1,
-            News::Restarted { .. } => self.restarted += 1,
+            News::Respawned { .. } => self.respawned += 1,
             News::Exited(exit) | News::Restarting { fate: Fate::Ended(exit), trouble: None, .. } => match exit {
                 Exit::Code(_) => self.exited_code += 1,
                 Exit::Signal(_) => self.exited_signal += 1,
@@ -197,7 +195,7 @@ mod tests {
             offset: 7,
             standing,
             restart: Restart::Never,
-            restarts: 0,
+            respawns: 0,
             short_lives: 0,
             due_ms: 0,
             trouble: None,

@@ -28,7 +28,7 @@ use crate::{
     log::service::Log,
     pty::{Fate, Restart, adopt},
     registry::{Announce, Card, Forget, News, Registry, Standing},
-    terminal::{Buried, Course, Drained, Gone, Held, Lane, Moved, Rest, Resume, Start, Stop, Terminal},
+    terminal::{Buried, Course, Drained, Gone, Held, Lane, Moved, Rest, Resume, Start, Stop, Terminal, Waiting},
 };
 
 /// How long until a step that failed is planned again, and an actor that died is started again.
@@ -174,7 +174,8 @@ impl Supervisor {
     fn begin(&mut self, id: TermId, step: Step, ctx: &mut Context<Self>) {
         match step {
             Step::Adopt | Step::Recall => tracing::debug!(%id, ?step, "reconciling"),
-            Step::Rest(_) | Step::Respawn => tracing::info!(%id, ?step, "a terminal is started again"),
+            Step::Rest(fate) => tracing::info!(%id, ?fate, "a terminal will be started again"),
+            Step::Respawn => tracing::info!(%id, "a terminal is started again"),
             _ if self.recovering.contains(&id) => tracing::info!(%id, ?step, "repairing what was cut short"),
             _ => tracing::debug!(%id, ?step, "reconciling"),
         }
@@ -234,6 +235,7 @@ impl Supervisor {
         if let State::Restarting(fate) = record.state {
             record.stumble(why, now_ms(), self.limits.restart_delay_max);
             self.announce_rest(id, fate);
+            self.rest_actor(id);
         }
         drop(self.changed(id, ctx));
     }
@@ -243,7 +245,7 @@ impl Supervisor {
         match step {
             Step::Respawn | Step::Launch if was_restarting => {
                 let times = self.records.get(&id).map_or(0, |record| record.again.times);
-                self.announce(id, News::Restarted { times });
+                self.announce(id, News::Respawned { times });
             }
             Step::Spawn | Step::Launch | Step::Respawn => self.announce(id, News::Created),
             Step::Adopt if recovering => self.announce(id, News::Adopted),
@@ -285,7 +287,7 @@ impl Supervisor {
             offset: record.offset,
             standing,
             restart: record.restart,
-            restarts: record.again.times,
+            respawns: record.again.times,
             short_lives: record.again.short_lives,
             due_ms: record.again.due_ms,
             trouble: record.again.trouble.clone(),
@@ -336,12 +338,7 @@ impl Supervisor {
                     actor.do_send(Buried(fate.exit()));
                 }
             }
-            Effect::RestActor => {
-                if let Some(actor) = self.entries.get(&id).and_then(|entry| entry.actor.as_ref()) {
-                    // Once in a child's life.
-                    actor.do_send(Rest);
-                }
-            }
+            Effect::RestActor => self.rest_actor(id),
             Effect::SendHangup => {
                 if let Some(entry) = self.entries.get_mut(&id) {
                     entry.seen.hung_up = true;
@@ -357,6 +354,14 @@ impl Supervisor {
             | Effect::AwaitHeld
             | Effect::Continue
             | Effect::StopActor => {}
+        }
+    }
+
+    fn rest_actor(&self, id: TermId) {
+        let actor = self.entries.get(&id).and_then(|entry| entry.actor.as_ref());
+        if let (Some(actor), Some(Record { state: State::Restarting(fate), again, .. })) = (actor, self.records.get(&id)) {
+            // Once in a child's life, and once for each that could not be started.
+            actor.do_send(Rest(Waiting { fate: *fate, due_ms: again.due_ms }));
         }
     }
 
@@ -376,7 +381,7 @@ impl Supervisor {
             }
             (State::Live | State::Creating, (Some(master), None)) => Course::Orphaned(master),
             (State::Live, (None, _)) => Course::Lost,
-            (State::Restarting(fate), _) => Course::Resting(fate),
+            (State::Restarting(fate), _) => Course::Resting(Waiting { fate, due_ms: record.again.due_ms }),
             (State::Exited(exit), _) => Course::Ended(Some(exit)),
             (State::Creating | State::Lost | State::Removing, _) => Course::Ended(None),
         };

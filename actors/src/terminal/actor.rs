@@ -23,7 +23,7 @@ use tokio::{
 use super::{
     Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Detach, Drained, Gone, Hibernate, HibernateError,
     Input, InputError, Lane, ListClients, Mode, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume, Seam, Snapshot,
-    SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot,
+    SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot, Waiting,
     answers::{Answers, Sifted, may_hold_answer},
     fanout::{Client, Need},
     intake::Intake,
@@ -80,6 +80,7 @@ pub struct Terminal {
     course: Option<Course>,
     /// Before the output of the present child; it may have been written already.
     seam: Option<Seam>,
+    waiting: Option<Waiting>,
     obituary: Obituary,
     phase: Phase,
     pub(super) screen: Screen,
@@ -130,7 +131,7 @@ impl Terminal {
         let phase = match &start.course {
             Course::Live(_) | Course::Orphaned(_) => Phase::Running { hung_up: false },
             Course::Lost => Phase::Drained(Fate::Lost.exit()),
-            Course::Resting(fate) => Phase::Drained(fate.exit()),
+            Course::Resting(Waiting { fate, .. }) => Phase::Drained(fate.exit()),
             Course::Ended(exit) => Phase::Ended(exit.unwrap_or(Exit::Unknown)),
         };
         // Where there is no journal left, the log knows how far the output went.
@@ -146,6 +147,7 @@ impl Terminal {
             phase,
             screen,
             obituary: Obituary { id: start.id, supervisor: start.supervisor, gone: start.gone },
+            waiting: start.course.waiting(),
             course: Some(start.course),
             seam: start.seam,
             clients: HashMap::new(),
@@ -652,8 +654,10 @@ impl Handler<Buried> for Terminal {
 impl Handler<Rest> for Terminal {
     type Result = ();
 
-    fn handle(&mut self, _: Rest, ctx: &mut Self::Context) {
+    fn handle(&mut self, Rest(waiting): Rest, ctx: &mut Self::Context) {
         self.release_pty(ctx);
+        self.waiting = Some(waiting);
+        self.clients.values().for_each(|client| client.wait(waiting));
         self.report();
     }
 }
@@ -664,6 +668,7 @@ impl Handler<Resume> for Terminal {
     fn handle(&mut self, Resume { held, seam }: Resume, ctx: &mut Self::Context) {
         self.release_pty(ctx);
         self.answers.forget_questions();
+        self.waiting = None;
         self.seam = Some(seam);
         self.happen(Happening::Resumed, ctx);
         self.live_once_recalled(held, ctx);
@@ -740,6 +745,9 @@ impl Terminal {
             self.show(id, ctx);
         }
         self.publish(ctx);
+        if let (Some(waiting), Some(client)) = (self.waiting, self.clients.get(&id)) {
+            client.wait(waiting);
+        }
         self.report();
         Attached { client: id, outbox, answered }
     }

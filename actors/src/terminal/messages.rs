@@ -55,9 +55,19 @@ pub enum Course {
     /// Its PTY is gone: where its output ends is to be told, and another child may follow.
     Lost,
     /// It waits for another child, the one before having come to its end so.
-    Resting(Fate),
+    Resting(Waiting),
     /// The child's end is recorded, or the PTY lost: only history is left.
     Ended(Option<Exit>),
+}
+
+impl Course {
+    /// For what, if it waits for its next child.
+    pub(super) fn waiting(&self) -> Option<Waiting> {
+        match self {
+            Self::Resting(waiting) => Some(*waiting),
+            Self::Live(_) | Self::Orphaned(_) | Self::Lost | Self::Ended(_) => None,
+        }
+    }
 }
 
 /// The descriptors of a live terminal.
@@ -98,7 +108,16 @@ pub struct Moved {
 /// From the supervisor: another child will follow, and that is on record. The PTY is let go of; clients stay.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Rest;
+pub struct Rest(pub Waiting);
+
+/// A terminal that waits for its next child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// How the one before came to its end.
+    pub fate: Fate,
+    /// When the next one is to be started, milliseconds since the Unix epoch.
+    pub due_ms: u64,
+}
 
 /// From the supervisor: another child is there, and that is on record. Its output follows on the seam.
 #[derive(Debug, Clone, Message)]

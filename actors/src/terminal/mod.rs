@@ -42,7 +42,7 @@ pub use self::{
     messages::{
         Attach, AttachFrom, Attached, Buried, Checkpoint, ClientView, Course, Detach, Drained, Gone, Held, Hibernate,
         HibernateError, Input, InputError, ListClients, Moved, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume,
-        Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot,
+        Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot, Waiting,
     },
     seam::Seam,
 };
