@@ -14,6 +14,7 @@ use kaval::{
     client::{SessionOptions, Update},
     wire::{AttachFrom, AttachMode, ExitInfo},
 };
+use raw::Raw;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use subjects::attach;
@@ -80,6 +81,10 @@ fn after_a_reboot_a_terminal_is_started_once_where_it_was_or_is_lost_and_readabl
 
     assert_eq!(term(&instance, "never")["state"], "lost");
     assert_eq!(lines(&instance, "never"), ["only once"]);
+    let refusal = Raw::hello(&instance.socket())
+        .ask(&json!({"req": 1, "op": "attach", "term": "never", "from": "screen", "mode": "rw"}))
+        .refusal();
+    assert!(refusal.code == "ended" && refusal.message.contains("read it with kaval history never"), "{}", refusal.message);
     instance.kill_supervisor();
     assert_eq!(json!([term(&instance, "always")["respawns"], term(&instance, "never")["state"]]), json!([1, "lost"]));
     assert_eq!(lines(&instance, "always").len(), 7);
