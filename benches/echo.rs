@@ -59,8 +59,17 @@ fn main() {
 async fn attach(instance: &Instance) -> Session {
     let mut client = instance.client().await;
     let command = CHILD.map(str::to_owned).to_vec();
-    let new =
-        Op::New { name: None, command, cwd: None, env: Vec::new(), size: None, token: 0, if_absent: false, no_log: false };
+    let new = Op::New {
+        name: None,
+        command,
+        cwd: None,
+        env: Vec::new(),
+        size: None,
+        token: 0,
+        if_absent: false,
+        no_log: false,
+        restart: Default::default(),
+    };
     let NewOk { id, .. } = client.call(new).await.unwrap();
     let (socket, term) = (instance.socket(), TermRef::Id(id));
     let options = SessionOptions { socket, term, mode: AttachMode::Rw, size: None, from: AttachFrom::Offset(0) };

@@ -128,6 +128,7 @@ impl Host for Kaval {
                 token: 0,
                 if_absent: false,
                 no_log: self.no_log,
+                restart: Default::default(),
             };
             let NewOk { id, .. } = client.call(new).await.unwrap();
             gate.open();

@@ -96,8 +96,17 @@ async fn figures(instance: &Instance, made: &mut Vec<u32>, count: usize) -> (f64
     let mut client = instance.client().await;
     while made.len() < count {
         let command = CHILD.map(str::to_owned).to_vec();
-        let new =
-            Op::New { name: None, command, cwd: None, env: Vec::new(), size: None, token: 0, if_absent: false, no_log: false };
+        let new = Op::New {
+            name: None,
+            command,
+            cwd: None,
+            env: Vec::new(),
+            size: None,
+            token: 0,
+            if_absent: false,
+            no_log: false,
+            restart: Default::default(),
+        };
         let NewOk { id, .. } = client.call(new).await.unwrap();
         made.push(id);
     }

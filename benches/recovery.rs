@@ -100,7 +100,17 @@ async fn create(instance: &Instance, count: usize) {
     for child in std::iter::repeat_n(CHILD, count).chain([TICKER]) {
         let command = child.map(str::to_owned).to_vec();
         let name = (child == TICKER).then(|| TICKER_NAME.parse().unwrap());
-        let new = Op::New { name, command, cwd: None, env: Vec::new(), size: None, token: 0, if_absent: false, no_log: false };
+        let new = Op::New {
+            name,
+            command,
+            cwd: None,
+            env: Vec::new(),
+            size: None,
+            token: 0,
+            if_absent: false,
+            no_log: false,
+            restart: Default::default(),
+        };
         let _: NewOk = client.call(new).await.unwrap();
     }
     ask_all(instance, count).await;

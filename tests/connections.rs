@@ -25,6 +25,7 @@ fn new(name: &str, command: &[&str]) -> Op {
         token: 0,
         if_absent: false,
         no_log: false,
+        restart: Default::default(),
     }
 }
 

@@ -93,6 +93,7 @@ async fn churn(socket: PathBuf, dir: PathBuf, who: usize, stop: Arc<AtomicBool>)
             token: rand::random::<u64>() | 1,
             if_absent: false,
             no_log: false,
+            restart: Default::default(),
         };
         let created: NewOk = insist(&socket, new).await.unwrap();
         assert_eq!(created.name, name);

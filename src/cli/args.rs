@@ -115,6 +115,9 @@ pub(super) struct New {
     /// Its size [default: the window's, else 80x24]
     #[arg(long, value_name = "COLSxROWS")]
     pub(super) size: Option<Size>,
+    /// Start its child again when that has ended, or was lost with a reboot, in its last directory
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub(super) restart: Restart,
     /// Use the terminal of that name if there is one
     #[arg(long, requires = "name")]
     pub(super) if_absent: bool,
@@ -127,6 +130,28 @@ pub(super) struct New {
     /// Program and arguments [default: your shell]
     #[arg(last = true, value_name = "CMD")]
     pub(super) command: Vec<String>,
+}
+
+/// When a child is started again. A terminal that was told to end (kaval kill, kaval shutdown) never is.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(super) enum Restart {
+    /// Never
+    #[default]
+    Never,
+    /// Unless it ended with exit code 0
+    OnFailure,
+    /// However it ended
+    Always,
+}
+
+impl From<Restart> for kaval_actors::pty::Restart {
+    fn from(restart: Restart) -> Self {
+        match restart {
+            Restart::Never => Self::Never,
+            Restart::OnFailure => Self::OnFailure,
+            Restart::Always => Self::Always,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

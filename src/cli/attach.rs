@@ -1,7 +1,7 @@
 //! `kaval attach`: this terminal becomes a window on that one.
 //!
 //! **Invariants.** The terminal that kaval runs in is put back as it was, however attaching ends. Nothing of kaval's own is shown while
-//! attached, but for a line when the supervisor has not answered for a while.
+//! attached, but for a line when the supervisor has not answered for a while, or when the child is to be started again.
 
 use std::{
     fs::File,
@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     thread,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -31,12 +31,13 @@ use super::{
     clipboard::Clipboard,
     fit::Fitted,
     keys::{self, Keys, Typed},
+    table,
 };
 use crate::{
     client::{Client, ClientError, Incoming, Session, SessionOptions, Update},
     config::{self, Config},
     places,
-    wire::{AttachFrom, AttachMode, Event, HistoryFormat, Op, TermRef},
+    wire::{AttachFrom, AttachMode, Event, ExitInfo, HistoryFormat, Op, TermRef},
 };
 
 /// How long a second press of the detach key is waited for.
@@ -117,7 +118,7 @@ pub(super) async fn attach(
 enum End {
     Detached,
     DetachedByOther,
-    Exited(crate::wire::ExitInfo),
+    Exited(ExitInfo),
     Signalled(u8),
 }
 
@@ -173,6 +174,7 @@ async fn follow(
                     }
                     Update::Resized { size } => if window.resized(size) { session.refresh() },
                     Update::Lagged { .. } | Update::Lost => {}
+                    Update::Respawning { exit, at } => notice(&respawning(exit, at)).map_err(broken)?,
                     Update::Exited(exit) => return Ok(End::Exited(exit)),
                     Update::Detached => return Ok(End::DetachedByOther),
                 }
@@ -180,7 +182,7 @@ async fn follow(
             () = sleep_until(gap_told_at.unwrap_or_else(Instant::now)), if gap_told_at.is_some() && !told_gap => {
                 told_gap = true;
                 session.spoil();
-                show(b"\x1b7\x1b[1;1H\x1b[7m kaval: waiting for the supervisor \x1b[m\x1b8").map_err(broken)?;
+                notice("waiting for the supervisor").map_err(broken)?;
             }
         }
     }
@@ -379,6 +381,17 @@ fn with_returns(lines: &[u8]) -> Vec<u8> {
 fn set_aside_screen(size: Option<Size>) -> io::Result<()> {
     let rows = size.map_or(0, |size| usize::from(size.rows()));
     show(&b"\n".repeat(rows.saturating_sub(1)))
+}
+
+/// Shows a line of kaval's own, over what stands at the top.
+fn notice(text: &str) -> io::Result<()> {
+    show(format!("\x1b7\x1b[1;1H\x1b[7m kaval: {text} \x1b[m\x1b8").as_bytes())
+}
+
+fn respawning(exit: Option<ExitInfo>, at_ms: u64) -> String {
+    let left = (UNIX_EPOCH + Duration::from_millis(at_ms)).duration_since(SystemTime::now()).unwrap_or_default();
+    let what = exit.map_or_else(|| "its pty is gone".to_owned(), |exit| exit.to_string());
+    format!("{what}; it is started again in {}", table::duration(left))
 }
 
 fn show(bytes: &[u8]) -> io::Result<()> {

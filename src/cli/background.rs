@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kaval_actors::pty::Restart;
 use tokio::time::sleep;
 
 use super::{Failure, Sockets, attach};
@@ -54,7 +55,7 @@ async fn create(client: &mut Client) -> Result<String, Failure> {
     let cwd = env::current_dir().ok().map(|cwd| cwd.to_string_lossy().into_owned());
     let (name, command, env) = (None, Vec::new(), Vec::new());
     let (size, token) = (attach::window_size(), rand::random::<u64>() | 1);
-    let op = Op::New { name, command, cwd, env, size, token, if_absent: false, no_log: false };
+    let op = Op::New { name, command, cwd, env, size, token, if_absent: false, no_log: false, restart: Restart::Never };
     let created: NewOk = client.call(op).await?;
     Ok(created.name)
 }

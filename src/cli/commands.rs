@@ -55,6 +55,7 @@ async fn create(client: &mut Client, args: New) -> Result<NewOk, Failure> {
         token: rand::random::<u64>() | 1,
         if_absent: args.if_absent,
         no_log: args.no_log,
+        restart: args.restart.into(),
     };
     Ok(client.call(op).await?)
 }

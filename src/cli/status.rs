@@ -48,6 +48,7 @@ fn render(status: &StatusOk, colour: bool) -> String {
 fn general(status: &StatusOk) -> Vec<Line> {
     let plain = |what: &str, value: String| (what.to_owned(), value, false);
     let TermCounts { live, hibernated, exited, lost } = status.terms;
+    let terminals = format!("{live} live, {hibernated} hibernated, {exited} exited, {lost} lost");
     let recovery = status.recovery_ms.map_or_else(String::new, |ms| format!(", ready after {ms} ms"));
     let (allocated, resident) = (bytes(status.memory.allocated_bytes), bytes(status.memory.resident_bytes));
     let copying = status.data_path != "splice";
@@ -59,7 +60,7 @@ fn general(status: &StatusOk) -> Vec<Line> {
         plain("process", format!("{}, boot {}", status.pid, status.boot)),
         plain("up", duration(Duration::from_millis(status.uptime_ms)) + &recovery),
         ("before it".to_owned(), status.previous_end.clone(), !ended_well),
-        ("terminals".to_owned(), format!("{live} live, {hibernated} hibernated, {exited} exited, {lost} lost"), lost > 0),
+        ("terminals".to_owned(), terminals, lost > 0),
         plain("clients", format!("{} attached, {} connections", status.clients, status.connections)),
         plain("memory", format!("{allocated} allocated, {resident} resident")),
         plain("journal", bytes(status.journal_bytes)),

@@ -111,6 +111,7 @@ fn columns<const N: usize>(
 fn state_colour(term: &TermInfo) -> &'static str {
     match term.state.as_str() {
         "live" | "hibernated" => GREEN,
+        _ if term.respawn_at.is_some() => YELLOW,
         "lost" => YELLOW,
         _ => DIM,
     }
@@ -118,6 +119,7 @@ fn state_colour(term: &TermInfo) -> &'static str {
 
 fn row(term: &TermInfo) -> [String; 8] {
     let state = match term.exit {
+        _ if term.respawn_at.is_some() => respawning(term),
         Some(ExitInfo::Code(code)) => format!("exited {code}"),
         Some(ExitInfo::Signal(signal)) => format!("exited {}", signal_text(signal)),
         Some(ExitInfo::Unknown(_)) => "exited ?".to_owned(),
@@ -133,6 +135,20 @@ fn row(term: &TermInfo) -> [String; 8] {
         bytes(term.offset),
         command(&term.command),
     ]
+}
+
+/// `exited 1, again in 8s`
+fn respawning(term: &TermInfo) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(term.respawn_at.unwrap_or_default());
+    let left = at.duration_since(SystemTime::now()).unwrap_or_default();
+    let what = match (&term.trouble, term.exit) {
+        (Some(_), _) => "not started".to_owned(),
+        (None, Some(ExitInfo::Code(code))) => format!("exited {code}"),
+        (None, Some(ExitInfo::Signal(signal))) => format!("exited {}", signal_text(signal)),
+        (None, Some(ExitInfo::Unknown(_))) => "exited ?".to_owned(),
+        (None, None) => "lost".to_owned(),
+    };
+    format!("{what}, again in {}", duration(left))
 }
 
 fn command(argv: &[String]) -> String {
@@ -208,6 +224,11 @@ mod tests {
             clients: 0,
             offset,
             exit: None,
+            restart: Default::default(),
+            respawns: 0,
+            respawn_at: None,
+            short_lives: None,
+            trouble: None,
             memory_bytes: 0,
             log_bytes: 0,
         };

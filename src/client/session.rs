@@ -78,6 +78,13 @@ pub enum Update {
     },
     /// The connection is lost; the next call goes on to restore it.
     Lost,
+    /// The child has ended, or was lost with its PTY, and another will be started.
+    Respawning {
+        /// How it ended, if it was not lost.
+        exit: Option<ExitInfo>,
+        /// When, milliseconds since the Unix epoch.
+        at: u64,
+    },
     /// The child has ended: the last update.
     Exited(ExitInfo),
     /// Somebody else detached this session: the last update.
@@ -332,6 +339,7 @@ impl Session {
                 Some(Update::Resized { size: Size::new(cols.into(), rows.into()).ok()? })
             }
             Event::Lagged { req, from, to } if req == stream => Some(Update::Lagged { from, to }),
+            Event::Respawning { req, exit, at } if req == stream => Some(Update::Respawning { exit, at }),
             Event::Exited { req, exit } if req == stream => Some(Update::Exited(exit)),
             Event::Detached { req } if req == stream => Some(Update::Detached),
             Event::Screen { .. }
@@ -339,6 +347,7 @@ impl Session {
             | Event::Lines { .. }
             | Event::Resized { .. }
             | Event::Lagged { .. }
+            | Event::Respawning { .. }
             | Event::Exited { .. }
             | Event::Detached { .. }
             | Event::Piece { .. }

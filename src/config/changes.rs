@@ -8,7 +8,14 @@ use toml::{Table, Value};
 use super::Config;
 
 /// Settings that a running supervisor takes over.
-const LIVE: &[&str] = &["limits.terms_max", "limits.kill_grace", "log.bytes_max", "log.age_max", "log.total_bytes_max"];
+const LIVE: &[&str] = &[
+    "limits.terms_max",
+    "limits.kill_grace",
+    "limits.restart_delay_max",
+    "log.bytes_max",
+    "log.age_max",
+    "log.total_bytes_max",
+];
 /// What only clients read, each time they start.
 const CLIENT: &str = "attach.";
 

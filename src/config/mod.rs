@@ -49,11 +49,14 @@ pub struct Limits {
     /// How long a child that was hung up may take to end before it is killed.
     #[serde(with = "value::duration")]
     pub kill_grace: Duration,
+    /// How long a child that ever ends soon after its start waits to be started again, at most.
+    #[serde(with = "value::duration")]
+    pub restart_delay_max: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { terms_max: 2000, kill_grace: Duration::from_secs(5) }
+        Self { terms_max: 2000, kill_grace: Duration::from_secs(5), restart_delay_max: Duration::from_secs(300) }
     }
 }
 
@@ -200,6 +203,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use kaval_actors::pty::Restart;
+
     use super::*;
 
     #[test]
@@ -227,9 +232,9 @@ mod tests {
         let example = documented.split_once("# [[term]]\n").expect("an example of a terminal").1;
         let lines: Vec<&str> = example.lines().map_while(|line| line.strip_prefix("# ")).collect();
         let term: Term = toml::from_str(&lines.join("\n")).unwrap();
-        let Term { name, command, cwd, env, size } = term;
+        let Term { name, command, cwd, env, size, restart } = term;
         assert_eq!((name.as_ref().as_str(), command.len(), env.len()), ("build", 2, 1));
-        assert!(cwd.is_some_and(|cwd| cwd.is_absolute()) && size.is_some());
+        assert!(cwd.is_some_and(|cwd| cwd.is_absolute()) && size.is_some() && restart == Restart::Always);
     }
 
     #[test]
@@ -239,7 +244,7 @@ mod tests {
         for (text, expected) in [
             ("[limits]\nterm_max = 3\n", "line 2: unknown key limits.term_max: did you mean terms_max?"),
             ("\n[limit]\n", "line 2: unknown key limit: did you mean limits?"),
-            ("[limits]\nxyzzy = 3\n", "line 2: unknown key limits.xyzzy: there are terms_max, kill_grace"),
+            ("[limits]\nxyzzy = 3\n", "line 2: unknown key limits.xyzzy: there are terms_max, kill_grace, restart_delay_max"),
             (
                 "[limits]\nterms_max = \"many\"\n",
                 "line 2: limits.terms_max: invalid type: string \"many\", expected a whole number",
@@ -271,8 +276,12 @@ mod tests {
                 "line 3: term[0].env.A: invalid type: integer `1`, expected a string",
             ),
             (
-                "[[term]]\nname = \"a\"\nrestart = \"always\"\n",
-                "line 3: unknown key term[0].restart: there are name, command, cwd, env, size",
+                "[[term]]\nname = \"a\"\nrespawn = \"always\"\n",
+                "line 3: unknown key term[0].respawn: there are name, command, cwd, env, size, restart",
+            ),
+            (
+                "[[term]]\nname = \"a\"\nrestart = \"often\"\n",
+                "line 3: term[0].restart: unknown variant `often`, expected one of `never`, `on-failure`, `always`",
             ),
             (
                 "[[term]]\nname = \"a\"\n\n[[term]]\nname = \"a\"\n",

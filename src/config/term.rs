@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use kaval_actors::{Name, Size, supervisor::manifest::Declaration};
+use kaval_actors::{Name, Size, pty::Restart, supervisor::manifest::Declaration};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -26,12 +26,15 @@ pub struct Term {
     /// Its size; 80×24 if absent.
     #[serde(default, deserialize_with = "value::cells")]
     pub size: Option<Size>,
+    /// Whether its child is started again.
+    #[serde(default)]
+    pub restart: Restart,
 }
 
 impl From<&Term> for Declaration {
     fn from(term: &Term) -> Self {
-        let Term { name, command, cwd, env, size } = term.clone();
-        Self { name: name.into_inner(), argv: command, cwd, env: env.into_iter().collect(), size }
+        let Term { name, command, cwd, env, size, restart } = term.clone();
+        Self { name: name.into_inner(), argv: command, cwd, env: env.into_iter().collect(), size, restart }
     }
 }
 

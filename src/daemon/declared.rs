@@ -50,27 +50,39 @@ fn about_entry(entry: &Declaration, records: &[Record]) -> Action {
     Action::Leave(match record.state {
         State::Lost => format!("lost: {} and another reload make a new one", way_out(record)),
         State::Exited(_) => format!("has ended: {} and another reload make a new one", way_out(record)),
-        State::Creating | State::Live | State::Removing if record.name != entry.name => format!("renamed {}", record.name),
-        State::Creating | State::Live | State::Removing => String::new(),
+        State::Creating | State::Live | State::Restarting(_) | State::Removing if record.name != entry.name => {
+            format!("renamed {}", record.name)
+        }
+        State::Creating | State::Live | State::Restarting(_) | State::Removing => String::new(),
     })
 }
 
 /// What somebody types to be rid of a terminal.
 fn way_out(Record { name, state, .. }: &Record) -> String {
     match state {
-        State::Creating | State::Live => format!("kaval kill {name} and kaval rm {name}"),
+        State::Creating | State::Live | State::Restarting(_) => format!("kaval kill {name} and kaval rm {name}"),
         State::Exited(_) | State::Lost | State::Removing => format!("kaval rm {name}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use kaval_actors::{TermId, pty::Exit};
+    use kaval_actors::{
+        TermId,
+        pty::{Exit, Restart},
+    };
 
     use super::*;
 
     fn entry(name: &str, command: &str) -> Declaration {
-        Declaration { name: name.parse().unwrap(), argv: vec![command.into()], cwd: None, env: vec![], size: None }
+        Declaration {
+            name: name.parse().unwrap(),
+            argv: vec![command.into()],
+            cwd: None,
+            env: vec![],
+            size: None,
+            restart: Restart::Never,
+        }
     }
 
     fn record(name: &str, state: State, declared: Option<Declaration>) -> Record {

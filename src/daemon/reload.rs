@@ -23,7 +23,7 @@ use tokio::{sync::Mutex, task::spawn_blocking};
 
 use super::declared::{Action, plan};
 use crate::{
-    config::{Applies, Config, ConfigError, changes},
+    config::{self, Applies, Config, ConfigError, changes},
     places,
     wire::{ReloadOk, ReloadedSetting, ReloadedTerm, SettingOutcome, TermOutcome},
 };
@@ -52,7 +52,8 @@ pub(super) struct Reloader {
 
 /// What a configuration refuses.
 pub(super) fn limits(config: &Config) -> Limits {
-    Limits { terms_max: config.limits.terms_max, kill_grace: config.limits.kill_grace }
+    let config::Limits { terms_max, kill_grace, restart_delay_max } = config.limits;
+    Limits { terms_max, kill_grace, restart_delay_max }
 }
 
 impl Reloader {

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use kaval_actors::{
     TermId,
     log::piece::{PageStart, Piece},
-    terminal::{Attached, ClientId, Detach, Event as TermEvent, Pump, Terminal},
+    pty::Fate,
+    terminal::{Attached, ClientId, Detach, Event as TermEvent, Pump, Terminal, Waiting},
 };
 use tokio::{
     sync::oneshot::{self, error::TryRecvError},
@@ -190,6 +191,13 @@ fn frames(req: u64, event: TermEvent) -> Vec<Event> {
         TermEvent::Output { offset, data } => vec![Event::Output { req, offset, data: Data(data) }],
         TermEvent::Resized { offset, size } => vec![Event::Resized { req, offset, cols: size.cols(), rows: size.rows() }],
         TermEvent::Lagged { from, to } => vec![Event::Lagged { req, from, to }],
+        TermEvent::Waiting(Waiting { fate, due_ms }) => {
+            let exit = match fate {
+                Fate::Ended(exit) => Some(exit.into()),
+                Fate::Lost => None,
+            };
+            vec![Event::Respawning { req, exit, at: due_ms }]
+        }
         TermEvent::Exited(exit) => vec![Event::Exited { req, exit: exit.into() }],
         TermEvent::Detached => vec![Event::Detached { req }],
     }

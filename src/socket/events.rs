@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, io, rc::Rc};
 use kaval_actors::{
     TermId,
     mirror::{Notification, Told},
+    pty::Fate,
     registry::{self, Batch, FollowEvents, Followed, Happening, News, ReadEvents, TermNews},
     supervisor::Find,
 };
@@ -175,6 +176,20 @@ fn words(what: &Happening) -> (&'static str, Details) {
         Happening::Terminal(News::Recalled) => ("recalled", details([])),
         Happening::Terminal(News::Exited(exit)) => ("exited", details([("exit", json!(ExitInfo::from(*exit)))])),
         Happening::Terminal(News::Lost) => ("lost", details([])),
+        Happening::Terminal(News::Restarting { fate, due_ms, trouble }) => {
+            let exit = match fate {
+                Fate::Ended(exit) => json!(ExitInfo::from(*exit)),
+                Fate::Lost => Value::Null,
+            };
+            let kind = match (trouble, fate) {
+                (Some(_), _) => "respawn-failed",
+                (None, Fate::Ended(_)) => "exited",
+                (None, Fate::Lost) => "lost",
+            };
+            let details = details([("exit", exit), ("respawn_at", json!(due_ms)), ("trouble", json!(trouble))]);
+            (kind, details.into_iter().filter(|(_, value)| !value.is_null()).collect())
+        }
+        Happening::Terminal(News::Respawned { times }) => ("respawned", details([("respawns", json!(times))])),
         Happening::Terminal(News::Renamed { from }) => ("renamed", details([("from", json!(from))])),
         Happening::Removed => ("removed", details([])),
         Happening::Resized(size) => ("resized", details([("cols", json!(size.cols())), ("rows", json!(size.rows()))])),

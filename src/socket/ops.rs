@@ -9,10 +9,11 @@ use std::{
 use actix::{Addr, MailboxError};
 use kaval_actors::{
     Name, Size, TermId,
+    pty::Fate,
     registry::{EndEvents, Histogram, List, Listing, Page, Standing},
     supervisor::{
         Create, CreateError, EndAll, Find, Kill, KillError, NoSuchTerm, Remove, RemoveError,
-        manifest::{Record, Restart},
+        manifest::{Record, State},
     },
     terminal::{
         Attach, AttachFrom as From, ClientId, Input, InputError, Mode, Resize, ResizeError, SnapshotBody, SnapshotKind,
@@ -128,13 +129,13 @@ async fn overdue(session: &Session) {
 
 async fn independent(session: &Session, req: u64, op: Op) {
     match op {
-        Op::New { name, command, cwd, env, size, token, if_absent, no_log } => {
+        Op::New { name, command, cwd, env, size, token, if_absent, no_log, restart } => {
             let asked = name.as_deref().map(str::parse::<Name>).transpose();
             let answer = match asked {
                 Ok(name) => {
                     let size = size.unwrap_or(Size::DEFAULT);
                     let cwd = cwd.map(PathBuf::from);
-                    let (restart, logged, declared) = (Restart::Never, !no_log, None);
+                    let (logged, declared) = (!no_log, None);
                     let create = Create { name, argv: command, cwd, env, size, restart, logged, token, if_absent, declared };
                     new(session, create).await
                 }
@@ -209,9 +210,10 @@ fn info(listing: Listing) -> TermInfo {
     let (state, exit) = match card.standing {
         Standing::Live if hibernated => ("hibernated", None),
         Standing::Live => ("live", None),
-        Standing::Exited(exit) => ("exited", Some(exit.into())),
-        Standing::Lost => ("lost", None),
+        Standing::Restarting(Fate::Ended(exit)) | Standing::Exited(exit) => ("exited", Some(exit.into())),
+        Standing::Restarting(Fate::Lost) | Standing::Lost => ("lost", None),
     };
+    let waits = matches!(card.standing, Standing::Restarting(_));
     let report = report.as_deref();
     let marks = report.map(|report| report.marks.clone()).unwrap_or_default();
     let foreground = card.pid.filter(|_| exit.is_none()).and_then(Foreground::of);
@@ -235,6 +237,11 @@ fn info(listing: Listing) -> TermInfo {
         clients: report.map_or(0, |report| report.clients),
         offset: report.map_or(card.offset, |report| report.offset),
         exit,
+        restart: card.restart,
+        respawns: card.respawns,
+        respawn_at: waits.then_some(card.due_ms),
+        short_lives: waits.then_some(card.short_lives),
+        trouble: card.trouble.clone().filter(|_| waits),
         memory_bytes: report.map_or(0, |report| report.memory.total()),
         log_bytes,
     }
@@ -318,6 +325,9 @@ async fn attach(
 ) -> Answer<(AttachOk, Addr<Terminal>, kaval_actors::terminal::Attached)> {
     session.admit_stream(req)?;
     let (record, terminal) = find(session, term).await?;
+    if record.state == State::Lost {
+        return Err(WireError::new(Code::Ended, lost(&record.name)));
+    }
     let from = match from {
         AttachFrom::Offset(offset) => From::Offset(offset),
         AttachFrom::Screen => From::Screen,
@@ -330,6 +340,13 @@ async fn attach(
     let attached = terminal.send(Attach { mode, size, from, program }).await.map_err(gone)?;
     let ok = AttachOk { id: record.id.0, name: record.name.to_string(), answered: attached.answered };
     Ok((ok, terminal, attached))
+}
+
+fn lost(name: &Name) -> String {
+    format!(
+        "terminal {name} is lost: its pty is gone, as after a reboot, and nothing runs in it; \
+         read it with kaval history {name}, forget it with kaval rm {name}"
+    )
 }
 
 /// Hands input over, in order; resolves later to whether the child got it.

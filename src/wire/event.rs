@@ -68,6 +68,16 @@ pub enum Event {
         /// First byte not left out.
         to: u64,
     },
+    /// The child has ended, or was lost with its PTY, and another will be started.
+    Respawning {
+        /// The stream.
+        req: u64,
+        /// How it ended; absent if it was lost.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit: Option<ExitInfo>,
+        /// When the next one is to be started, milliseconds since the Unix epoch.
+        at: u64,
+    },
     /// The child has ended; nothing follows but `end`.
     Exited {
         /// The stream.
@@ -111,7 +121,7 @@ pub struct EventInfo {
     pub seq: u64,
     /// When, in milliseconds since the Unix epoch.
     pub time: u64,
-    /// `created`, `adopted`, `exited`, `lost`, `removed`, `renamed`, `resized`, `title`, `attached`, `detached`, `lagged`,
+    /// `created`, `adopted`, `exited`, `lost`, `respawned`, `respawn-failed`, `removed`, `renamed`, `resized`, `title`, `attached`, `detached`, `lagged`,
     /// `bell`, `cwd`, `notification`, `progress`, `clipboard`, `command-started`, `command-finished`, `log-fault`, `log-resumed`,
     /// `supervisor-restarted`, `upgrade-undone`; or `missed`: numbers `from` to before `to` are not kept any more, or were never given.
     pub kind: String,

@@ -3,6 +3,7 @@
 use kaval_actors::{
     Size, TermId,
     mirror::{Notification, Progress, ScreenView},
+    pty::Restart,
     supervisor::Selector,
 };
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,9 @@ pub enum Op {
         /// Its output stays off the disk.
         #[serde(default)]
         no_log: bool,
+        /// Whether its child is started again: `never`, `on-failure` or `always`.
+        #[serde(default)]
+        restart: Restart,
     },
     /// Lists the terminals, by id. Answer: [`LsOk`].
     Ls {
@@ -417,6 +421,21 @@ pub struct TermInfo {
     pub offset: u64,
     /// How its child ended.
     pub exit: Option<ExitInfo>,
+    /// Whether its child is started again.
+    #[serde(default)]
+    pub restart: Restart,
+    /// How often it was.
+    #[serde(default)]
+    pub respawns: u64,
+    /// When it will be, in milliseconds since the Unix epoch, while it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub respawn_at: Option<u64>,
+    /// The how-manieth of its children in a row that did not live long has ended, while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_lives: Option<u32>,
+    /// Why it could not be started again the last time, while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// Estimated bytes of memory it takes in the supervisor.
     pub memory_bytes: u64,
     /// Bytes of its log on disk.

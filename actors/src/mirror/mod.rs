@@ -53,7 +53,11 @@ mod view;
 
 #[cfg(test)]
 pub(crate) use self::cutter::commands_in;
-pub(crate) use self::{canvas::Canvas, view::shown};
+pub(crate) use self::{
+    canvas::Canvas,
+    repaint::{BLANK, PLAIN},
+    view::shown,
+};
 pub use self::{
     checkpoint::{decode_size, encode_size},
     hush::Hush,

@@ -1,7 +1,7 @@
 //! What draws a screen on a client's terminal, in whatever state that is, and what leaves such a terminal clean.
 //!
 //! ```text
-//!   CLEAN_SLATE │ the other screen: cells, its saved cursor │ the one that shows: cells, saved cursor
+//!   PLAIN, BLANK │ the other screen: cells, its saved cursor │ the one that shows: cells, saved cursor
 //!               │ margins, tabs, sets, modes, colours, title │ cursor
 //! ```
 //!
@@ -24,12 +24,14 @@ use super::{
     state::{Place, Saved, State},
 };
 
-/// Puts a terminal in whatever state into the one that a repaint starts from: no half sequence, no update held back, the main screen, no
-/// margins, no origin mode, wrapping, no insertion, ASCII, no mouse reports, no pasting in brackets, cursor shown and saved at the top.
-/// Erased backwards from the last cell: of a screen erased forwards some terminals keep a copy in their scrollback.
-const CLEAN_SLATE: &str = "\x18\x1b\\\x1b[?2026l\x1b[?1049l\x1b[?6l\x1b[r\x1b[?7h\x1b[?45l\x1b[4l\x1b[20l\x1b(B\x1b)B\x1b*B\x1b+B\x0f\x1b[m\x1b[?1l\x1b>\
-    \x1b[?5l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l\x1b[?2004l\x1b[?1004l\x1b[?25h\x1b[0 q\
-    \x1b[999;999H\x1b[1J\x1b[H\x1b7";
+/// Puts a terminal in whatever state into a plain one: no half sequence, no update held back, the main screen, no margins, no origin mode,
+/// wrapping, no insertion, ASCII, no mouse reports, no pasting in brackets, cursor shown. What stands on the main screen stays.
+pub(crate) const PLAIN: &str = "\x18\x1b\\\x1b[?2026l\x1b[?1049l\x1b[?6l\x1b[r\x1b[?7h\x1b[?45l\x1b[4l\x1b[20l\x1b(B\x1b)B\x1b*B\x1b+B\x0f\x1b[m\x1b[?1l\x1b>\
+    \x1b[?5l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l\x1b[?2004l\x1b[?1004l\x1b[?25h\x1b[0 q";
+
+/// Empties the screen of such a terminal, its cursor at the top and saved there. Erased backwards from the last cell: of a screen erased
+/// forwards some terminals keep a copy in their scrollback.
+pub(crate) const BLANK: &str = "\x1b[999;999H\x1b[1J\x1b[H\x1b7";
 
 /// Modes that say how what is drawn is read: they come last.
 const READING: [u16; 2] = [ORIGIN, WRAP];
@@ -37,7 +39,8 @@ const READING: [u16; 2] = [ORIGIN, WRAP];
 /// See the module's head.
 pub(super) fn repaint(state: &State, screen: &Screen) -> Vec<u8> {
     let mut out = String::with_capacity(4096);
-    out.push_str(CLEAN_SLATE);
+    out.push_str(PLAIN);
+    out.push_str(BLANK);
     tab_stops(state, screen, &mut out);
     let alternate = screen.alternate_screen();
     if alternate {

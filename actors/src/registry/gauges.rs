@@ -49,6 +49,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("kaval_terms_spawned_total", "Terminals that were created."),
     ("kaval_terms_adopted_total", "Terminals that were taken over from the supervisor before."),
     ("kaval_terms_exited_total", "Terminals whose child ended, by how."),
+    ("kaval_terms_respawned_total", "How often the child of a terminal was started again."),
     ("kaval_hibernations_total", "How often the screen of a live terminal was dropped from memory."),
     ("kaval_wakeups_total", "How often one that was dropped was needed again."),
     ("kaval_supervisor_restarts_total", "Supervisors that came after one before, by how that ended; counted over all of them."),
@@ -245,6 +246,7 @@ impl Figures {
         let totals = &self.totals;
         counter!("kaval_terms_spawned_total").absolute(totals.spawned);
         counter!("kaval_terms_adopted_total").absolute(totals.adopted);
+        counter!("kaval_terms_respawned_total").absolute(totals.respawned);
         let exits = [("code", totals.exited_code), ("signal", totals.exited_signal), ("unknown", totals.exited_unknown)];
         for (cause, exited) in exits {
             counter!("kaval_terms_exited_total", "cause" => cause).absolute(exited);

@@ -9,7 +9,7 @@ use super::gauges::Figures;
 use crate::{
     Name, Size, TermId,
     mirror::{Marks, Told},
-    pty::Exit,
+    pty::{Exit, Fate, Restart},
 };
 
 /// What the supervisor knows of a terminal.
@@ -31,6 +31,16 @@ pub struct Card {
     pub offset: u64,
     /// Where it stands.
     pub standing: Standing,
+    /// Whether its child is started again.
+    pub restart: Restart,
+    /// How often it was.
+    pub respawns: u64,
+    /// How many lives of its children in a row were short.
+    pub short_lives: u32,
+    /// When it is to be started again, milliseconds since the Unix epoch, while it waits for that.
+    pub due_ms: u64,
+    /// Why it could not be the last time, if it could not.
+    pub trouble: Option<String>,
     /// Its child's process id, while there is one.
     pub pid: Option<u32>,
 }
@@ -40,6 +50,8 @@ pub struct Card {
 pub enum Standing {
     /// Its child runs.
     Live,
+    /// Its child came to its end so, and another will be started.
+    Restarting(Fate),
     /// Its child has ended.
     Exited(Exit),
     /// Its PTY is gone.
@@ -69,6 +81,20 @@ pub enum News {
     Exited(Exit),
     /// Its PTY is gone.
     Lost,
+    /// Another child will be started.
+    Restarting {
+        /// How the one before came to its end.
+        fate: Fate,
+        /// When, milliseconds since the Unix epoch.
+        due_ms: u64,
+        /// Why that could not be done just now, if it was tried.
+        trouble: Option<String>,
+    },
+    /// Another child was started.
+    Respawned {
+        /// The how-manieth time that was.
+        times: u64,
+    },
     /// It had another name.
     Renamed {
         /// That name.

@@ -6,7 +6,10 @@
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use super::{Announce, Happening, Listing, MemoryParts, News, Page, PerTerm, Report, Standing, Tally, TermFigures};
-use crate::{Name, TermId, pty::Exit};
+use crate::{
+    Name, TermId,
+    pty::{Exit, Fate},
+};
 
 /// What a listing takes on the wire beyond its texts: names of fields, numbers, and what the kernel says of the foreground, of which a
 /// directory is 512 bytes at most.
@@ -19,6 +22,7 @@ const TEXT_BYTES: usize = 5;
 pub(super) struct Totals {
     pub(super) spawned: u64,
     pub(super) adopted: u64,
+    pub(super) respawned: u64,
     pub(super) exited_code: u64,
     pub(super) exited_signal: u64,
     pub(super) exited_unknown: u64,
@@ -99,8 +103,8 @@ impl Roll {
             match listing.card.standing {
                 Standing::Live if listing.is_hibernated() => counts.hibernated += 1,
                 Standing::Live => counts.live += 1,
-                Standing::Exited(_) => counts.exited += 1,
-                Standing::Lost => counts.lost += 1,
+                Standing::Restarting(Fate::Ended(_)) | Standing::Exited(_) => counts.exited += 1,
+                Standing::Restarting(Fate::Lost) | Standing::Lost => counts.lost += 1,
             }
             counts.clients += listing.report.as_ref().map_or(0, |report| report.clients);
         }
@@ -130,10 +134,13 @@ impl Totals {
         match news {
             News::Created => self.spawned += 1,
             News::Adopted => self.adopted += 1,
-            News::Exited(Exit::Code(_)) => self.exited_code += 1,
-            News::Exited(Exit::Signal(_)) => self.exited_signal += 1,
-            News::Exited(Exit::Unknown) => self.exited_unknown += 1,
-            News::Recalled | News::Lost | News::Renamed { .. } => {}
+            News::Respawned { .. } => self.respawned += 1,
+            News::Exited(exit) | News::Restarting { fate: Fate::Ended(exit), trouble: None, .. } => match exit {
+                Exit::Code(_) => self.exited_code += 1,
+                Exit::Signal(_) => self.exited_signal += 1,
+                Exit::Unknown => self.exited_unknown += 1,
+            },
+            News::Recalled | News::Lost | News::Restarting { .. } | News::Renamed { .. } => {}
         }
     }
 }
@@ -175,7 +182,7 @@ mod tests {
         super::{Card, TermNews},
         *,
     };
-    use crate::Size;
+    use crate::{Size, pty::Restart};
 
     fn card(id: u32, standing: Standing) -> Card {
         Card {
@@ -187,6 +194,11 @@ mod tests {
             size: Size::DEFAULT,
             offset: 7,
             standing,
+            restart: Restart::Never,
+            respawns: 0,
+            short_lives: 0,
+            due_ms: 0,
+            trouble: None,
             pid: None,
         }
     }

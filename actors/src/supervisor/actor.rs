@@ -4,12 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     os::fd::AsFd,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult, ResponseActFuture, ResponseFuture, WrapFuture,
-    fut,
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult, ResponseActFuture, ResponseFuture, SpawnHandle,
+    WrapFuture, fut,
 };
 use actix_rt::ArbiterHandle;
 use rustix::process::Signal;
@@ -20,15 +20,15 @@ use super::{
     Selector, SetLimits,
     execute::{Done, ExecuteError, Executor},
     inventory::Descriptors,
-    manifest::{Record, State},
+    manifest::{Record, State, now_ms},
     plan::{ActorSeen, Effect, Observed, Process, Step, effects, plan_one},
 };
 use crate::{
     TermId,
     log::service::Log,
-    pty::adopt,
+    pty::{Fate, Restart, adopt},
     registry::{Announce, Card, Forget, News, Registry, Standing},
-    terminal::{Buried, Course, Drained, Gone, Held, Lane, Start, Stop, Terminal},
+    terminal::{Buried, Course, Drained, Gone, Held, Lane, Moved, Rest, Resume, Start, Stop, Terminal, Waiting},
 };
 
 /// How long until a step that failed is planned again, and an actor that died is started again.
@@ -43,6 +43,8 @@ pub struct Limits {
     pub terms_max: usize,
     /// How long a child that was hung up may take to end before it is killed.
     pub kill_grace: Duration,
+    /// How long a child that ever ends soon after its start waits to be started again, at most.
+    pub restart_delay_max: Duration,
 }
 
 /// What a supervisor is made of.
@@ -87,6 +89,8 @@ pub(super) struct Entry {
     descriptors: Descriptors,
     actor: Option<Addr<Terminal>>,
     seen: ActorSeen,
+    /// When it is started again, while it waits for that, and what wakes the supervisor then.
+    due: Option<(Instant, SpawnHandle)>,
     /// A step or a write of its record is under way.
     busy: bool,
     /// Those whose change of the record is to be written before anything else is done.
@@ -117,15 +121,37 @@ impl Supervisor {
     }
 
     fn observe(&mut self, id: TermId) -> Observed {
+        let is_live = self.records.get(&id).is_some_and(|record| record.state == State::Live);
         let Some(entry) = self.entries.get_mut(&id) else { return Observed::NOTHING };
+        let due = entry.due.as_ref().is_some_and(|(due, _)| *due <= Instant::now());
         match entry.actor {
-            None => entry.descriptors.observe(),
-            Some(_) => Observed {
+            Some(_) if is_live => Observed {
                 master: entry.descriptors.master.is_some(),
                 pidfd: entry.descriptors.pidfd.is_some(),
                 process: Process::Running,
                 actor: Some(entry.seen),
+                due,
             },
+            Some(_) => Observed { actor: Some(entry.seen), due, ..entry.descriptors.observe() },
+            None => Observed { due, ..entry.descriptors.observe() },
+        }
+    }
+
+    /// Sees to it that a terminal that waits to be started again is looked at when it is time.
+    fn keep_time(&mut self, id: TermId, ctx: &mut Context<Self>) {
+        let (Some(record), Some(entry)) = (self.records.get(&id), self.entries.get_mut(&id)) else { return };
+        match (record.state, &entry.due) {
+            (State::Restarting(_), None) => {
+                let wait = record.remaining(now_ms(), self.limits.restart_delay_max);
+                let wake = ctx.run_later(wait, move |supervisor, ctx| supervisor.reconcile(id, ctx));
+                entry.due = Some((Instant::now() + wait, wake));
+            }
+            (State::Restarting(_), Some(_)) => {}
+            (State::Creating | State::Live | State::Exited(_) | State::Lost | State::Removing, _) => {
+                if let Some((_, wake)) = entry.due.take() {
+                    ctx.cancel_future(wake);
+                }
+            }
         }
     }
 
@@ -137,6 +163,7 @@ impl Supervisor {
         if self.entries.get(&id).is_some_and(|entry| !entry.writers.is_empty()) {
             return self.write(id, ctx);
         }
+        self.keep_time(id, ctx);
         let seen = self.observe(id);
         match plan_one(self.records.get(&id), &seen) {
             Some(step) => self.begin(id, step, ctx),
@@ -147,10 +174,15 @@ impl Supervisor {
     fn begin(&mut self, id: TermId, step: Step, ctx: &mut Context<Self>) {
         match step {
             Step::Adopt | Step::Recall => tracing::debug!(%id, ?step, "reconciling"),
+            Step::Rest(fate) => tracing::info!(%id, ?fate, "a terminal will be started again"),
+            Step::Respawn => tracing::info!(%id, "a terminal is started again"),
             _ if self.recovering.contains(&id) => tracing::info!(%id, ?step, "repairing what was cut short"),
             _ => tracing::debug!(%id, ?step, "reconciling"),
         }
-        let record = self.records.get(&id).cloned();
+        let mut record = self.records.get(&id).cloned();
+        if let (Step::Rest(fate), Some(record)) = (step, &mut record) {
+            record.rest(fate, now_ms(), self.limits.restart_delay_max);
+        }
         let entry = self.entries.entry(id).or_default();
         entry.busy = true;
         if effects(step).contains(&Effect::StopActor)
@@ -168,15 +200,18 @@ impl Supervisor {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.busy = false;
         entry.descriptors = done.descriptors;
-        self.merge_record(id, done.record);
+        let was_restarting = matches!(self.records.get(&id).map(|record| record.state), Some(State::Restarting(_)));
+        self.merge_record(id, done.record, done.result.is_ok());
         match done.result {
             Ok(()) => {
-                self.tell_registry(id, step);
+                self.tell_registry(id, step, was_restarting);
                 for effect in effects(step) {
                     self.apply_to_actor(id, effect, ctx);
                 }
                 self.reconcile(id, ctx);
             }
+            Err(ExecuteError::Spawn(error)) if step == Step::Respawn => self.stumble(id, error.kind(), ctx),
+            Err(ExecuteError::Panicked) if step == Step::Respawn => self.stumble(id, "a fault in kaval itself", ctx),
             Err(ExecuteError::Spawn(error)) => {
                 tracing::warn!(%id, kind = error.kind(), "a terminal could not be started");
                 self.abandon(id, &error.to_string(), ctx);
@@ -192,14 +227,32 @@ impl Supervisor {
         }
     }
 
-    fn tell_registry(&self, id: TermId, step: Step) {
+    /// A child that could not be started again is tried again later, and ever so.
+    fn stumble(&mut self, id: TermId, why: &str, ctx: &mut Context<Self>) {
+        tracing::warn!(%id, kind = why, "a terminal could not be started again, and will be tried again");
+        let (Some(record), Some(entry)) = (self.records.get_mut(&id), self.entries.get_mut(&id)) else { return };
+        entry.due = None;
+        if let State::Restarting(fate) = record.state {
+            record.stumble(why, now_ms(), self.limits.restart_delay_max);
+            self.announce_rest(id, fate);
+            self.rest_actor(id);
+        }
+        drop(self.changed(id, ctx));
+    }
+
+    fn tell_registry(&self, id: TermId, step: Step, was_restarting: bool) {
         let recovering = self.recovering.contains(&id);
         match step {
-            Step::Spawn | Step::Launch => self.announce(id, News::Created),
+            Step::Respawn | Step::Launch if was_restarting => {
+                let times = self.records.get(&id).map_or(0, |record| record.again.times);
+                self.announce(id, News::Respawned { times });
+            }
+            Step::Spawn | Step::Launch | Step::Respawn => self.announce(id, News::Created),
             Step::Adopt if recovering => self.announce(id, News::Adopted),
             Step::Recall if recovering => self.announce(id, News::Recalled),
-            Step::Bury(exit) => self.announce(id, News::Exited(exit)),
-            Step::Lose => self.announce(id, News::Lost),
+            Step::Bury(Fate::Ended(exit)) => self.announce(id, News::Exited(exit)),
+            Step::Rest(fate) => self.announce_rest(id, fate),
+            Step::Bury(Fate::Lost) | Step::Lose => self.announce(id, News::Lost),
             // Once in a terminal's life.
             Step::Forget => self.registry.do_send(Forget(id)),
             // An actor that died and was started again is the same terminal as before.
@@ -207,11 +260,18 @@ impl Supervisor {
         }
     }
 
+    fn announce_rest(&self, id: TermId, fate: Fate) {
+        let Some(record) = self.records.get(&id) else { return };
+        let (due_ms, trouble) = (record.again.due_ms, record.again.trouble.clone());
+        self.announce(id, News::Restarting { fate, due_ms, trouble });
+    }
+
     /// Tells the registry what has become of a terminal.
     fn announce(&self, id: TermId, news: News) {
         let Some(record) = self.records.get(&id) else { return };
         let standing = match record.state {
             State::Creating | State::Live => Standing::Live,
+            State::Restarting(fate) => Standing::Restarting(fate),
             State::Exited(exit) => Standing::Exited(exit),
             State::Lost | State::Removing => Standing::Lost,
         };
@@ -226,6 +286,11 @@ impl Supervisor {
             size: record.size,
             offset: record.offset,
             standing,
+            restart: record.restart,
+            respawns: record.again.times,
+            short_lives: record.again.short_lives,
+            due_ms: record.again.due_ms,
+            trouble: record.again.trouble.clone(),
             pid: live.and_then(|pidfd| adopt::pid_of(pidfd.as_fd())).map(|pid| pid.as_raw_nonzero().get() as u32),
         };
         // A few times in a terminal's life.
@@ -233,9 +298,15 @@ impl Supervisor {
     }
 
     /// Takes a step's record over, except for what was asked meanwhile.
-    fn merge_record(&mut self, id: TermId, done: Option<Record>) {
+    fn merge_record(&mut self, id: TermId, done: Option<Record>, is_done: bool) {
         match (done, self.records.get_mut(&id)) {
-            (Some(done), Some(record)) if record.state != State::Removing => record.state = done.state,
+            (Some(done), Some(record)) if record.state != State::Removing => {
+                record.state = done.state;
+                // What was counted for what was not done to its end is counted when it is.
+                if is_done {
+                    record.again = done.again;
+                }
+            }
             (Some(_), Some(_) | None) => {}
             (None, _) => {
                 self.records.remove(&id);
@@ -261,12 +332,13 @@ impl Supervisor {
     fn apply_to_actor(&mut self, id: TermId, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
             Effect::StartActor => self.start_actor(id, ctx),
-            Effect::TellActor(exit) => {
+            Effect::TellActor(fate) => {
                 if let Some(actor) = self.entries.get(&id).and_then(|entry| entry.actor.as_ref()) {
                     // Once in a child's life.
-                    actor.do_send(Buried(exit));
+                    actor.do_send(Buried(fate.exit()));
                 }
             }
+            Effect::RestActor => self.rest_actor(id),
             Effect::SendHangup => {
                 if let Some(entry) = self.entries.get_mut(&id) {
                     entry.seen.hung_up = true;
@@ -285,16 +357,33 @@ impl Supervisor {
         }
     }
 
+    fn rest_actor(&self, id: TermId) {
+        let actor = self.entries.get(&id).and_then(|entry| entry.actor.as_ref());
+        if let (Some(actor), Some(Record { state: State::Restarting(fate), again, .. })) = (actor, self.records.get(&id)) {
+            // Once in a child's life, and once for each that could not be started.
+            actor.do_send(Rest(Waiting { fate: *fate, due_ms: again.due_ms }));
+        }
+    }
+
     fn start_actor(&mut self, id: TermId, ctx: &mut Context<Self>) {
         let (Some(record), Some(entry)) = (self.records.get(&id), self.entries.get_mut(&id)) else { return };
         let held = (entry.descriptors.master.clone(), entry.descriptors.pidfd.clone());
+        entry.seen = ActorSeen::default();
+        if let (Some(actor), (Some(master), Some(pidfd)), Some(seam)) = (&entry.actor, held.clone(), record.again.seam.clone())
+        {
+            let held = Held { master, pidfd, input: entry.descriptors.input.clone() };
+            // Once in a child's life.
+            return actor.do_send(Resume { held, seam });
+        }
         let course = match (record.state, held) {
             (State::Live | State::Creating, (Some(master), Some(pidfd))) => {
                 Course::Live(Held { master, pidfd, input: entry.descriptors.input.clone() })
             }
             (State::Live | State::Creating, (Some(master), None)) => Course::Orphaned(master),
+            (State::Live, (None, _)) => Course::Lost,
+            (State::Restarting(fate), _) => Course::Resting(Waiting { fate, due_ms: record.again.due_ms }),
             (State::Exited(exit), _) => Course::Ended(Some(exit)),
-            (State::Live | State::Creating | State::Lost | State::Removing, _) => Course::Ended(None),
+            (State::Creating | State::Lost | State::Removing, _) => Course::Ended(None),
         };
         let start = Start {
             id,
@@ -302,11 +391,12 @@ impl Supervisor {
             offset: record.offset,
             logged: record.logged,
             course,
+            seam: record.again.seam.clone(),
             supervisor: ctx.address().recipient(),
             gone: ctx.address().recipient(),
+            moved: (record.restart != Restart::Never).then(|| ctx.address().recipient()),
             registry: self.registry.clone().recipient(),
         };
-        entry.seen = ActorSeen::default();
         let lane = &self.lanes[id.0 as usize % self.lanes.len()];
         entry.actor = Some(Terminal::start_in_arbiter(lane, move |_| Terminal::new(start)));
     }
@@ -326,13 +416,18 @@ impl Supervisor {
     /// Nothing is left to do for this terminal: those who waited for that are told.
     fn settled(&mut self, id: TermId) {
         let record = self.records.get(&id);
+        let has_pty = self.entries.get(&id).is_some_and(|entry| entry.descriptors.master.is_some());
+        if record.is_some_and(|record| record.state == State::Live) && !has_pty {
+            // It is lost, and will be started again once its actor has said where its output ends.
+            return;
+        }
         if let Some(entry) = self.entries.get_mut(&id) {
             if let Some(record) = record.filter(|record| record.state != State::Creating) {
                 for creator in entry.creators.drain(..) {
                     let _ = creator.send(Ok(Created { id, name: record.name.clone() }));
                 }
             }
-            if record.is_none_or(|record| record.state != State::Live) {
+            if record.is_none_or(|record| !matches!(record.state, State::Live | State::Restarting(_))) {
                 entry.mourners.drain(..).for_each(|mourner| _ = mourner.send(()));
             }
         }
@@ -426,12 +521,24 @@ impl Actor for Supervisor {
 impl Handler<Drained> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Drained { id, exit, offset }: Drained, ctx: &mut Self::Context) {
+    fn handle(&mut self, Drained { id, fate, offset, size }: Drained, ctx: &mut Self::Context) {
         if let (Some(entry), Some(record)) = (self.entries.get_mut(&id), self.records.get_mut(&id)) {
-            entry.seen.drained = Some(exit);
-            record.offset = offset;
+            entry.seen.drained = Some(fate);
+            (record.offset, record.size) = (offset, size);
         }
         self.reconcile(id, ctx);
+    }
+}
+
+impl Handler<Moved> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Moved { id, dirs }: Moved, ctx: &mut Self::Context) {
+        let record = self.records.get_mut(&id).filter(|record| record.state == State::Live && record.whereabouts != dirs);
+        if let Some(record) = record {
+            record.whereabouts = dirs;
+            drop(self.changed(id, ctx));
+        }
     }
 }
 
@@ -489,7 +596,13 @@ impl Handler<Kill> for Supervisor {
             return Box::pin(async { Err(NoSuchTerm { selector, hint: String::new() }.into()) });
         };
         let name = record.name.clone();
-        if !matches!(record.state, State::Live | State::Creating) {
+        let can_end = match record.state {
+            State::Live | State::Creating => true,
+            // Nothing runs that a signal could be sent to.
+            State::Restarting(_) => signal.is_none(),
+            State::Exited(_) | State::Lost | State::Removing => false,
+        };
+        if !can_end {
             return Box::pin(async { Err(KillError::Ended(name)) });
         }
         if let Some(number) = signal {
@@ -569,7 +682,7 @@ impl Handler<EndAll> for Supervisor {
         let live: Vec<TermId> = self
             .records
             .values()
-            .filter(|record| matches!(record.state, State::Live | State::Creating))
+            .filter(|record| matches!(record.state, State::Live | State::Creating | State::Restarting(_)))
             .map(|record| record.id)
             .collect();
         let mut ends = Vec::new();

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use super::{
     custody::{Custody, Tag},
     inventory::Descriptors,
-    manifest::{Manifest, ManifestError, Record, State},
+    manifest::{Manifest, ManifestError, Record, State, now_ms},
     plan::{Effect, Step, effects},
 };
 use crate::{
@@ -185,6 +185,10 @@ impl Worker {
 
     fn perform(&self, task: Task, on: &mut Progress<'_>) -> Result<(), ExecuteError> {
         match task {
+            Task::Step(step @ (Step::Respawn | Step::Launch)) => {
+                on.start_again();
+                effects(step).into_iter().try_for_each(|effect| self.apply(effect, on))
+            }
             Task::Step(step) => effects(step).into_iter().try_for_each(|effect| self.apply(effect, on)),
             Task::Put => Ok(on.record.as_ref().map_or(Ok(()), |record| self.manifest.put(record))?),
             Task::Signal(signal) => {
@@ -198,8 +202,9 @@ impl Worker {
         match effect {
             Effect::Record(state) => {
                 if let Some(record) = &mut on.record {
-                    record.state = state;
-                    self.manifest.put(record)?;
+                    let recorded = Record { state, ..record.clone() };
+                    self.manifest.put(&recorded)?;
+                    *record = recorded;
                 }
             }
             Effect::Delete => {
@@ -222,7 +227,7 @@ impl Worker {
                 }
             }
             Effect::SendHangup => on.signal(Signal::HUP),
-            Effect::StartActor | Effect::TellActor(_) | Effect::StopActor => {}
+            Effect::StartActor | Effect::TellActor(_) | Effect::RestActor | Effect::StopActor => {}
         }
         Ok(())
     }
@@ -291,11 +296,21 @@ impl Worker {
             own.push(NOT_LOGGED);
         }
         let inherited = std::env::vars_os().collect::<Vec<(OsString, OsString)>>().into_iter();
-        Command { argv: record.argv.clone(), cwd: record.cwd.clone(), env: spawn::environment(inherited, &own, &record.env) }
+        let cwd = record.again.seam.as_ref().map_or(&record.cwd, |seam| &seam.dir).clone();
+        Command { argv: record.argv.clone(), cwd, env: spawn::environment(inherited, &own, &record.env) }
     }
 }
 
 impl Progress<'_> {
+    /// Notes what is about to be, if it is another child of a terminal that had one.
+    fn start_again(&mut self) {
+        if let Some(record) = &mut self.record
+            && let State::Restarting(fate) = record.state
+        {
+            record.start(fate, now_ms());
+        }
+    }
+
     /// Signals all that runs in the terminal.
     fn signal(&mut self, signal: Signal) {
         let Some(pidfd) = &self.descriptors.pidfd else { return };
@@ -310,7 +325,7 @@ impl Progress<'_> {
 /// A supervisor that was killed while it spawned left a child that has yet to become the launcher, name itself and stop. Continued before
 /// that, it would stop and stay.
 fn await_held(on: &Progress<'_>) -> Result<(), ExecuteError> {
-    let creating = on.record.as_ref().is_some_and(|record| record.state == State::Creating);
+    let creating = on.record.as_ref().is_some_and(|record| matches!(record.state, State::Creating | State::Restarting(_)));
     let (true, Some(pidfd)) = (creating, &on.descriptors.pidfd) else { return Ok(()) };
     let deadline = Instant::now() + HELD_MAX;
     while Instant::now() < deadline {

@@ -100,7 +100,7 @@ impl Descriptors {
         {
             self.pidfd = adopt::child_of(master).map(Arc::new);
         }
-        Observed { master: self.master.is_some(), pidfd: self.pidfd.is_some(), process: self.process(), actor: None }
+        Observed { master: self.master.is_some(), pidfd: self.pidfd.is_some(), process: self.process(), ..Observed::NOTHING }
     }
 
     fn process(&self) -> Process {

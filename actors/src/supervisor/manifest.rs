@@ -11,11 +11,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::again::Again;
 use crate::{
     Name, Size, TermId,
     log::store::{Store, StoreError, Tree},
-    pty::Exit,
+    pty::{Exit, Fate},
 };
+
+pub use crate::pty::Restart;
 
 const TREE: &str = "manifest";
 const FORMAT_KEY: &[u8] = b"format";
@@ -43,10 +46,16 @@ pub struct Record {
     pub cwd: PathBuf,
     /// What its environment has beyond the supervisor's.
     pub env: Vec<(String, String)>,
-    /// Its size when created.
+    /// Its size when its child was started last, or ended.
     pub size: Size,
     /// Whether its child is started again.
     pub restart: Restart,
+    /// What its being started again has come to.
+    #[serde(default)]
+    pub again: Again,
+    /// Where its child was last, by what its shell told and by what the kernel said; kept of one that may be started again.
+    #[serde(default)]
+    pub whereabouts: Vec<PathBuf>,
     /// When it was created, milliseconds since the Unix epoch.
     pub created_ms: u64,
     /// Chosen by who asked for it, so that asking again finds it.
@@ -76,7 +85,9 @@ impl Record {
             env: Vec::new(),
             size: Size::DEFAULT,
             restart: Restart::Never,
-            created_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
+            again: Again::default(),
+            whereabouts: Vec::new(),
+            created_ms: now_ms(),
             token: 0,
             state: State::Creating,
             ending: false,
@@ -100,19 +111,18 @@ pub struct Declaration {
     pub env: Vec<(String, String)>,
     /// Its size when it is made.
     pub size: Option<Size>,
+    /// Whether its child is started again.
+    #[serde(default)]
+    pub restart: Restart,
+}
+
+/// Milliseconds since the Unix epoch.
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 fn yes() -> bool {
     true
-}
-
-/// Whether a child that ended is started again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Restart {
-    /// It is not.
-    #[default]
-    Never,
 }
 
 /// Where a terminal stands, as recorded.
@@ -123,12 +133,24 @@ pub enum State {
     Creating,
     /// Its command runs, or has ended without that being known yet.
     Live,
+    /// Its command came to its end so, and is to be run again: it has not been yet.
+    Restarting(Fate),
     /// Its command has ended and all its output is in the journal.
     Exited(Exit),
     /// Its PTY is gone and took the end with it.
     Lost,
     /// It is to be forgotten.
     Removing,
+}
+
+impl From<Fate> for State {
+    /// What a terminal is after that, for good.
+    fn from(fate: Fate) -> Self {
+        match fate {
+            Fate::Ended(exit) => Self::Exited(exit),
+            Fate::Lost => Self::Lost,
+        }
+    }
 }
 
 /// Why the manifest cannot be read or written.

@@ -39,14 +39,14 @@ pub struct Create {
 
 impl From<Declaration> for Create {
     fn from(declared: Declaration) -> Self {
-        let Declaration { name, argv, cwd, env, size } = declared.clone();
+        let Declaration { name, argv, cwd, env, size, restart } = declared.clone();
         Self {
             name: Some(name),
             argv,
             cwd,
             env,
             size: size.unwrap_or(Size::DEFAULT),
-            restart: Restart::Never,
+            restart,
             logged: true,
             token: 0,
             if_absent: false,

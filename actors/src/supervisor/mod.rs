@@ -3,15 +3,16 @@
 //! ```text
 //!                          ┌─────────────── supervisor actor ───────────────┐
 //!   Create, Kill, Remove ──►  records  ──► plan(desired, observed) ─► steps ─► executor thread: disk, PTYs, custody
-//!   Drained, Gone ─────────►  what is seen                            └─────► terminal actors, on their lanes
+//!   Drained, Gone, Moved ──►  what is seen                            └─────► terminal actors, on their lanes
 //! ```
 //!
 //! Whatever becomes of a terminal is announced to the [registry](crate::registry) before anybody is answered who asked for it.
 //!
-//! **Invariants.** Creation, adoption, exit, kill and removal are all the same thing: a record or an observation changes, and
+//! **Invariants.** Creation, adoption, exit, restart, kill and removal are all the same thing: a record or an observation changes, and
 //! the plan is made again. At most one step a terminal is under way.
 
 mod actor;
+pub mod again;
 mod create;
 pub mod custody;
 pub mod execute;

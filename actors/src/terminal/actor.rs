@@ -22,8 +22,8 @@ use tokio::{
 
 use super::{
     Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Course, Detach, Drained, Gone, Hibernate, HibernateError,
-    Input, InputError, Lane, ListClients, Mode, Pump, ReadMarks, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody,
-    SnapshotKind, Start, Stop, TakeSnapshot,
+    Input, InputError, Lane, ListClients, Mode, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume, Seam, Snapshot,
+    SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot, Waiting,
     answers::{Answers, Sifted, may_hold_answer},
     fanout::{Client, Need},
     intake::Intake,
@@ -32,6 +32,7 @@ use super::{
     reporter::Reporter,
     screen::Screen,
     state::{Happening, Phase},
+    whereabouts::Whereabouts,
 };
 use crate::{
     Size, TermId,
@@ -43,9 +44,9 @@ use crate::{
     },
     mirror,
     pty::{
-        Exit, Master,
+        Exit, Fate, Master,
         exit::{self, Life},
-        input::{self, Appended, InputQueue, Numbered},
+        input::{self, ANSWERS, Appended, InputQueue, Numbered},
         ready,
     },
     registry::{MemoryParts, TermNews},
@@ -77,6 +78,9 @@ pub struct Terminal {
     logged: bool,
     pub(super) pty: Option<Rc<AsyncFd<Arc<Master>>>>,
     course: Option<Course>,
+    /// Before the output of the present child; it may have been written already.
+    seam: Option<Seam>,
+    waiting: Option<Waiting>,
     obituary: Obituary,
     phase: Phase,
     pub(super) screen: Screen,
@@ -87,6 +91,9 @@ pub struct Terminal {
     unacknowledged: VecDeque<Unacknowledged>,
     intake: Option<SpawnHandle>,
     writer: Option<SpawnHandle>,
+    /// Ends the draining of a PTY that something else keeps open.
+    quiet: Option<SpawnHandle>,
+    pub(super) whereabouts: Whereabouts,
     pub(super) drawing: bool,
     /// The last turn could not take what the PTY may hold.
     held_back: bool,
@@ -123,6 +130,8 @@ impl Terminal {
         let lane = Lane::current();
         let phase = match &start.course {
             Course::Live(_) | Course::Orphaned(_) => Phase::Running { hung_up: false },
+            Course::Lost => Phase::Drained(Fate::Lost.exit()),
+            Course::Resting(Waiting { fate, .. }) => Phase::Drained(fate.exit()),
             Course::Ended(exit) => Phase::Ended(exit.unwrap_or(Exit::Unknown)),
         };
         // Where there is no journal left, the log knows how far the output went.
@@ -138,13 +147,17 @@ impl Terminal {
             phase,
             screen,
             obituary: Obituary { id: start.id, supervisor: start.supervisor, gone: start.gone },
+            waiting: start.course.waiting(),
             course: Some(start.course),
+            seam: start.seam,
             clients: HashMap::new(),
             input: None,
             answers: Answers::default(),
             unacknowledged: VecDeque::new(),
             intake: None,
             writer: None,
+            quiet: None,
+            whereabouts: Whereabouts::new(start.moved),
             drawing: false,
             undrawn: 0,
             delayed: None,
@@ -180,8 +193,35 @@ impl Terminal {
         size
     }
 
+    /// Takes over a child and its PTY, behind its seam.
+    fn live(&mut self, Held { master, pidfd, input }: Held, ctx: &mut Context<Self>) -> io::Result<()> {
+        self.sew()?;
+        self.take_over(master, ctx)?;
+        self.open_input(input, ctx)?;
+        self.watch_child(pidfd, ctx);
+        Ok(())
+    }
+
+    /// Whether the seam before the present child's output is still to be written.
+    fn is_unsewn(&self) -> bool {
+        self.seam.as_ref().is_some_and(|seam| self.end_offset() <= seam.at)
+    }
+
+    /// Writes the seam, unless it is there. Where nothing is left of the journal, the screen before it comes first: what follows is drawn on that.
+    fn sew(&mut self) -> io::Result<()> {
+        let Some(seam) = self.seam.clone().filter(|_| self.is_unsewn()) else { return Ok(()) };
+        let lane = self.lane.clone();
+        let mut journal = lane.journal();
+        let bytes = seam.bytes(self.screen.now(&mut journal));
+        if !journal.holds_screen(self.id) {
+            self.screen.checkpoint(&mut journal).map_err(io::Error::other)?;
+        }
+        journal.insert(self.id, &bytes).map_err(io::Error::other)
+    }
+
     fn watch_child(&mut self, pidfd: Arc<OwnedFd>, ctx: &mut Context<Self>) {
         let id = self.id;
+        self.whereabouts.follow(&pidfd);
         let ended = child_end(pidfd).into_actor(self);
         ctx.spawn(ended.map(move |result, terminal, ctx| {
             let exit = result.unwrap_or_else(|error| {
@@ -199,16 +239,16 @@ impl Terminal {
 
     /// Ends the draining of a PTY that something else keeps open, but not while the journal has no room for what it holds.
     fn await_quiet(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_later(QUIET_AFTER_EXIT, |terminal, ctx| {
+        self.quiet = Some(ctx.run_later(QUIET_AFTER_EXIT, |terminal, ctx| {
             if terminal.held_back { terminal.await_quiet(ctx) } else { terminal.happen(Happening::Quiet, ctx) }
-        });
+        }));
     }
 
     fn happen(&mut self, happening: Happening, ctx: &mut Context<Self>) {
         let before = self.phase;
         self.phase = before.after(happening);
         match self.phase {
-            Phase::Drained(exit) if !matches!(before, Phase::Drained(_)) => self.report_drained(exit),
+            Phase::Drained(exit) if !matches!(before, Phase::Drained(_)) => self.report_drained(Fate::Ended(exit)),
             Phase::Ended(_) if !matches!(before, Phase::Ended(_)) => {
                 self.release_pty(ctx);
                 self.retire();
@@ -224,7 +264,7 @@ impl Terminal {
         }
     }
 
-    fn report_drained(&mut self, exit: Exit) {
+    fn report_drained(&mut self, fate: Fate) {
         let lane = self.lane.clone();
         let mut journal = lane.journal();
         self.screen.now(&mut journal);
@@ -235,11 +275,11 @@ impl Terminal {
         let offset = self.end_offset();
         self.report();
         // Once in a child's life.
-        self.obituary.supervisor.do_send(Drained { id: self.id, exit, offset });
+        self.obituary.supervisor.do_send(Drained { id: self.id, fate, offset, size: self.size });
     }
 
     fn release_pty(&mut self, ctx: &mut Context<Self>) {
-        for handle in [self.intake.take(), self.writer.take()].into_iter().flatten() {
+        for handle in [self.intake.take(), self.writer.take(), self.quiet.take()].into_iter().flatten() {
             ctx.cancel_future(handle);
         }
         for waiting in self.unacknowledged.drain(..) {
@@ -396,7 +436,12 @@ impl Terminal {
             Some(file) => file,
             None => Arc::new(InputQueue::create()?),
         };
-        self.input = Some(InputQueue::open(file)?);
+        let mut input = InputQueue::open(file)?;
+        if let Some(seam) = &self.seam {
+            // What the child before asked is not this one's to hear the answer of.
+            input.append(Some(Numbered { source: ANSWERS, seq: seam.at }), &[])?;
+        }
+        self.input = Some(input);
         self.deliver(ctx);
         Ok(())
     }
@@ -498,6 +543,12 @@ async fn child_end(pidfd: Arc<OwnedFd>) -> io::Result<Exit> {
     }
 }
 
+/// Ends the actor of a PTY that could not be taken over: the supervisor starts another.
+fn give_up(id: TermId, error: &io::Error, ctx: &mut Context<Terminal>) {
+    tracing::error!(%id, %error, "the pty could not be taken over: the supervisor tries again");
+    ctx.stop();
+}
+
 impl Actor for Terminal {
     type Context = Context<Self>;
 
@@ -505,13 +556,24 @@ impl Actor for Terminal {
         ctx.set_mailbox_capacity(MAILBOX_MAX);
         self.lane.join(self.id, ctx.address());
         let taken = match self.course.take().unwrap_or(Course::Ended(None)) {
-            Course::Live(Held { master, pidfd, input }) => {
-                self.take_over(master, ctx).and_then(|()| self.open_input(input, ctx)).map(|()| self.watch_child(pidfd, ctx))
+            Course::Live(held) if self.is_unsewn() => {
+                self.live_once_recalled(held, ctx);
+                Ok(())
             }
+            Course::Live(held) => self.live(held, ctx),
             Course::Orphaned(master) => self
-                .take_over(master, ctx)
+                .sew()
+                .and_then(|()| self.take_over(master, ctx))
                 .and_then(|()| self.open_input(None, ctx))
                 .map(|()| self.child_ended(Exit::Unknown, ctx)),
+            Course::Lost => {
+                ctx.wait(self.recalled().map(|(), terminal, _| terminal.report_drained(Fate::Lost)));
+                Ok(())
+            }
+            Course::Resting(_) => {
+                self.recorded_size();
+                Ok(())
+            }
             Course::Ended(_) => {
                 self.recorded_size();
                 self.retire();
@@ -519,8 +581,7 @@ impl Actor for Terminal {
             }
         };
         if let Err(error) = taken {
-            tracing::error!(id = %self.id, %error, "the pty could not be taken over: the supervisor tries again");
-            return ctx.stop();
+            return give_up(self.id, &error, ctx);
         }
         self.report();
         if !matches!(self.phase, Phase::Ended(_)) {
@@ -590,6 +651,30 @@ impl Handler<Buried> for Terminal {
     }
 }
 
+impl Handler<Rest> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, Rest(waiting): Rest, ctx: &mut Self::Context) {
+        self.release_pty(ctx);
+        self.waiting = Some(waiting);
+        self.clients.values().for_each(|client| client.wait(waiting));
+        self.report();
+    }
+}
+
+impl Handler<Resume> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, Resume { held, seam }: Resume, ctx: &mut Self::Context) {
+        self.release_pty(ctx);
+        self.answers.forget_questions();
+        self.waiting = None;
+        self.seam = Some(seam);
+        self.happen(Happening::Resumed, ctx);
+        self.live_once_recalled(held, ctx);
+    }
+}
+
 impl Handler<Stop> for Terminal {
     type Result = ();
 
@@ -627,6 +712,17 @@ impl Terminal {
         })
     }
 
+    /// Takes over a child whose seam is to be written behind the screen before it, once that is there. Nothing else is done meanwhile.
+    fn live_once_recalled(&mut self, held: Held, ctx: &mut Context<Self>) {
+        ctx.wait(self.recalled().map(|(), terminal, ctx| match terminal.live(held, ctx) {
+            Ok(()) => {
+                terminal.publish(ctx);
+                terminal.report();
+            }
+            Err(error) => give_up(terminal.id, &error, ctx),
+        }));
+    }
+
     fn attach(&mut self, attach: Attach, ctx: &mut Context<Self>) -> Attached {
         let id = ClientId::fresh();
         let offset = match attach.from {
@@ -649,6 +745,9 @@ impl Terminal {
             self.show(id, ctx);
         }
         self.publish(ctx);
+        if let (Some(waiting), Some(client)) = (self.waiting, self.clients.get(&id)) {
+            client.wait(waiting);
+        }
         self.report();
         Attached { client: id, outbox, answered }
     }

@@ -74,6 +74,14 @@ pub(super) struct Sifted {
     pub(super) typed: bool,
 }
 
+impl Answers {
+    /// Whoever asked is no more: no answer is wanted.
+    pub(super) fn forget_questions(&mut self) {
+        self.questions.withdraw();
+        self.command_since = None;
+    }
+}
+
 impl Terminal {
     /// Acts on what programs told and asked in what was drawn.
     pub(super) fn heed(&mut self, ctx: &mut Context<Self>) {

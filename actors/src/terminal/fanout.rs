@@ -21,7 +21,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{ClientView, actor::now_ms};
+use super::{ClientView, Waiting, actor::now_ms};
 use crate::{
     Size, TermId,
     log::journal::{Cursor, Journal, Kind},
@@ -96,6 +96,8 @@ pub enum Event {
         /// First byte not left out.
         to: u64,
     },
+    /// The child has ended, and another will follow.
+    Waiting(Waiting),
     /// The child has ended, and every byte of it came before this.
     Exited(Exit),
     /// Somebody ended this attachment.
@@ -106,7 +108,7 @@ impl Event {
     fn weight(&self) -> usize {
         match self {
             Self::Screen { data, .. } | Self::Output { data, .. } => EVENT_BYTES + data.len(),
-            Self::Resized { .. } | Self::Lagged { .. } | Self::Exited(_) | Self::Detached => EVENT_BYTES,
+            Self::Resized { .. } | Self::Lagged { .. } | Self::Waiting(_) | Self::Exited(_) | Self::Detached => EVENT_BYTES,
         }
     }
 
@@ -311,6 +313,11 @@ impl Client {
     /// Whether it was given every byte up to `end`.
     pub(super) fn has_all(&self, end: u64) -> bool {
         self.next >= end
+    }
+
+    /// Tells that another child will follow.
+    pub(super) fn wait(&self, waiting: Waiting) {
+        self.outbox.push(Event::Waiting(waiting));
     }
 
     /// Tells the child's end. Nothing is to be told after that.

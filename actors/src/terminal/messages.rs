@@ -1,12 +1,15 @@
 //! What a terminal is told and asked, and what it tells.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use actix::{Message, Recipient};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::fanout::{ClientId, Mode, Outbox};
+use super::{
+    fanout::{ClientId, Mode, Outbox},
+    seam::Seam,
+};
 use crate::{
     Size, TermId,
     log::{
@@ -14,7 +17,7 @@ use crate::{
         piece::{Page, PageStart},
     },
     mirror::ScreenView,
-    pty::{Exit, Master},
+    pty::{Exit, Fate, Master},
     registry::Report,
 };
 
@@ -30,10 +33,14 @@ pub struct Start {
     pub logged: bool,
     /// What runs on it.
     pub course: Course,
+    /// Before the output of what runs on it, if that was started again.
+    pub seam: Option<Seam>,
     /// Who is told that its output is drained after the child's end.
     pub supervisor: Recipient<Drained>,
     /// Who is told that the actor is no more.
     pub gone: Recipient<Gone>,
+    /// Who is told where its child is; nobody for one that is never started again.
+    pub moved: Option<Recipient<Moved>>,
     /// Who is told how it stands.
     pub registry: Recipient<Report>,
 }
@@ -45,8 +52,22 @@ pub enum Course {
     Live(Held),
     /// A PTY whose child has ended in an unknown way: what it still holds is to be drained.
     Orphaned(Arc<Master>),
+    /// Its PTY is gone: where its output ends is to be told, and another child may follow.
+    Lost,
+    /// It waits for another child, the one before having come to its end so.
+    Resting(Waiting),
     /// The child's end is recorded, or the PTY lost: only history is left.
     Ended(Option<Exit>),
+}
+
+impl Course {
+    /// For what, if it waits for its next child.
+    pub(super) fn waiting(&self) -> Option<Waiting> {
+        match self {
+            Self::Resting(waiting) => Some(*waiting),
+            Self::Live(_) | Self::Orphaned(_) | Self::Lost | Self::Ended(_) => None,
+        }
+    }
 }
 
 /// The descriptors of a live terminal.
@@ -60,16 +81,52 @@ pub struct Held {
     pub input: Option<Arc<OwnedFd>>,
 }
 
-/// To the supervisor, once: the child has ended and all its output is in the journal, up to `offset`.
+/// To the supervisor, once a child: it has ended, or is lost, and all its output is in the journal, up to `offset`.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Drained {
     /// Whose child.
     pub id: TermId,
-    /// How it ended.
-    pub exit: Exit,
+    /// How it came to its end.
+    pub fate: Fate,
     /// Where its output ends.
     pub offset: u64,
+    /// Its size then.
+    pub size: Size,
+}
+
+/// To the supervisor: the child is in another directory. At most once a second.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Moved {
+    /// Whose child.
+    pub id: TermId,
+    /// Where it is, by what its shell told and by what the kernel says; the more telling first.
+    pub dirs: Vec<PathBuf>,
+}
+
+/// From the supervisor: another child will follow, and that is on record. The PTY is let go of; clients stay.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Rest(pub Waiting);
+
+/// A terminal that waits for its next child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// How the one before came to its end.
+    pub fate: Fate,
+    /// When the next one is to be started, milliseconds since the Unix epoch.
+    pub due_ms: u64,
+}
+
+/// From the supervisor: another child is there, and that is on record. Its output follows on the seam.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Resume {
+    /// Its descriptors.
+    pub held: Held,
+    /// What comes before its output.
+    pub seam: Seam,
 }
 
 /// To the supervisor: the actor has ended, as it was told to or by a panic.

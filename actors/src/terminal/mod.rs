@@ -6,7 +6,8 @@
 //!                                                                       └─► mirror: a bounded stretch a turn, then yield
 //!                                                                              └─► what was told: events; what was asked: an answer
 //!   client ─► Input ─► input queue (a memfd, acknowledged once it is there) ─► PTY
-//!             Resize ─► journal record ─► PTY                        pidfd ─► drain ─► Drained ─► supervisor ─► Bury
+//!             Resize ─► journal record ─► PTY                        pidfd ─► drain ─► Drained ─► supervisor ─► Bury, or
+//!                                                                       Rest … Resume: another PTY and child, behind a seam
 //! ```
 //!
 //! How it stands goes to the [registry](crate::registry) by itself: nobody asks.
@@ -28,9 +29,11 @@ mod questions;
 mod reply;
 mod reporter;
 mod screen;
+mod seam;
 mod state;
 #[cfg(test)]
 mod tests;
+mod whereabouts;
 
 pub use self::{
     actor::Terminal,
@@ -38,7 +41,8 @@ pub use self::{
     lane::Lane,
     messages::{
         Attach, AttachFrom, Attached, Buried, Checkpoint, ClientView, Course, Detach, Drained, Gone, Held, Hibernate,
-        HibernateError, Input, InputError, ListClients, Pump, ReadMarks, ReadPage, Resize, ResizeError, Snapshot, SnapshotBody,
-        SnapshotKind, Start, Stop, TakeSnapshot,
+        HibernateError, Input, InputError, ListClients, Moved, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume,
+        Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot, Waiting,
     },
+    seam::Seam,
 };

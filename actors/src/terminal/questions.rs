@@ -239,6 +239,13 @@ impl Questions {
         self.drop_settled();
     }
 
+    /// Nobody waits for an answer any more to what was asked so far; terminals that were shown it answer all the same.
+    pub(super) fn withdraw(&mut self) {
+        self.open.iter_mut().for_each(|open| open.settled = true);
+        self.last = None;
+        self.drop_settled();
+    }
+
     fn drop_settled(&mut self) {
         while self.pop_if(|open| open.settled).is_some() {}
     }
@@ -294,6 +301,19 @@ mod tests {
         assert_eq!(questions.answered(TWO, kind(CURSOR), now), Verdict::Unknown);
         assert_eq!((questions.answered(ONE, kind(CURSOR), now), questions.settled_until()), (Verdict::Wanted, 4));
         assert_eq!(questions.overdue_at(), None);
+    }
+
+    #[test]
+    fn what_was_asked_by_one_who_is_no_more_is_answered_by_nobody() {
+        let (mut questions, now) = (Questions::default(), Instant::now());
+        questions.ask(question(4, CURSOR), Some(ONE), &[ONE], now);
+        questions.ask(question(5, DEVICE), Some(ONE), &[ONE], now);
+        questions.withdraw();
+        assert_eq!((questions.take_overdue(now + ANSWER_WAIT), questions.settled_until()), (None, 5));
+        assert_eq!(questions.answered(ONE, kind(CURSOR), now), Verdict::Unwanted);
+        questions.ask(question(9, CURSOR), Some(ONE), &[ONE], now);
+        assert_eq!(questions.answered(ONE, kind(DEVICE), now), Verdict::Unwanted);
+        assert_eq!(questions.answered(ONE, kind(CURSOR), now), Verdict::Wanted);
     }
 
     #[test]

@@ -41,6 +41,7 @@ impl Reporter {
 impl Terminal {
     /// Reports now: a client is about to be answered.
     pub(super) fn report(&mut self) {
+        self.tell_whereabouts();
         let report = self.stands();
         self.reporter.due = false;
         self.reporter.hibernated = report.hibernated;

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   Running ──child ended──► Draining(exit) ──hung up, or quiet──► Drained(exit) ──buried──► Ended(exit)
-//!      └──hung up──► Running, hung up: the child closed its terminal and lives on
+//!    ▲  └──hung up──► Running, hung up: the child closed its terminal   │
+//!    │                and lives on                                      │
+//!    └──────────────────── resumed, with another child ─────────────────┘
 //! ```
 
 use crate::pty::Exit;
@@ -17,7 +19,7 @@ pub(super) enum Phase {
     },
     /// The child has ended; its last output is being taken.
     Draining(Exit),
-    /// Everything it wrote is in the journal; the supervisor is to record its end.
+    /// Everything it wrote is in the journal; the supervisor is to record its end, or to start another.
     Drained(Exit),
     /// Its end is recorded.
     Ended(Exit),
@@ -34,6 +36,8 @@ pub(super) enum Happening {
     /// None has come for a while although the child has ended: something else keeps the slave end open.
     Quiet,
     Buried(Exit),
+    /// Another child runs, on another PTY.
+    Resumed,
 }
 
 impl Phase {
@@ -46,8 +50,9 @@ impl Phase {
             (Self::Running { .. }, Happening::Output) => Self::Running { hung_up: false },
             (Self::Draining(exit), Happening::HungUp | Happening::Quiet) => Self::Drained(exit),
             (Self::Running { .. } | Self::Draining(_) | Self::Drained(_), Happening::Buried(exit)) => Self::Ended(exit),
-            (Self::Running { .. }, Happening::Quiet)
-            | (Self::Draining(_), Happening::ChildEnded(_) | Happening::Output)
+            (Self::Drained(_), Happening::Resumed) => Self::Running { hung_up: false },
+            (Self::Running { .. }, Happening::Quiet | Happening::Resumed)
+            | (Self::Draining(_), Happening::ChildEnded(_) | Happening::Output | Happening::Resumed)
             | (Self::Drained(_), Happening::ChildEnded(_) | Happening::HungUp | Happening::Output | Happening::Quiet)
             | (Self::Ended(_), _) => self,
         }
@@ -82,6 +87,15 @@ mod tests {
         assert_eq!(closed.after(Happening::ChildEnded(Exit::Unknown)), Phase::Drained(Exit::Unknown));
         let opened_again = closed.after(Happening::Output);
         assert_eq!(opened_again.after(Happening::ChildEnded(Exit::Unknown)), Phase::Draining(Exit::Unknown));
+    }
+
+    #[test]
+    fn one_that_is_resumed_runs_until_the_next_child_ends() {
+        let again = Phase::Drained(Exit::Code(1)).after(Happening::Resumed);
+        assert_eq!(again, Phase::Running { hung_up: false });
+        assert_eq!(again.after(Happening::Quiet), again);
+        let ended = Phase::Ended(Exit::Code(1));
+        assert_eq!(ended.after(Happening::Resumed), ended);
     }
 
     #[test]

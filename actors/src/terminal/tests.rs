@@ -25,7 +25,7 @@ use crate::{
         service::{Log, Settings},
         store::Store,
     },
-    pty::{Exit, Master},
+    pty::{Exit, Fate, Master},
     registry::{Report, TermNews},
 };
 
@@ -111,7 +111,8 @@ fn start_on_lane(course: Course) -> Stage {
     let ear = Ear { drained: drained_at, gone: gone_at, reports: reports_at }.start();
     let (supervisor, obituary): (Recipient<Drained>, Recipient<Gone>) = (ear.clone().recipient(), ear.clone().recipient());
     let registry = ear.recipient();
-    let start = Start { id: TERM, size: Size::DEFAULT, offset: 0, logged: true, course, supervisor, gone: obituary, registry };
+    let (size, seam, moved) = (Size::DEFAULT, None, None);
+    let start = Start { id: TERM, size, offset: 0, logged: true, course, seam, supervisor, gone: obituary, moved, registry };
     Stage { terminal: Terminal::new(start).start(), drained, gone, reports }
 }
 
@@ -131,7 +132,7 @@ fn an_orphan_whose_pty_something_keeps_open_is_drained() {
         let mut stage = start(Course::Orphaned(master));
         rustix::io::write(&slave, b"last words").unwrap();
         let drained = soon(stage.drained.recv()).await.unwrap();
-        assert_eq!((drained.exit, drained.offset), (Exit::Unknown, 10));
+        assert_eq!((drained.fate, drained.offset), (Fate::Ended(Exit::Unknown), 10));
     });
 }
 

@@ -32,8 +32,8 @@
 //! - *Not torn*: a header is ignored until its commit word is set, which is the last store; before that the length is the file's
 //!   size, which the kernel kept. The file only grows at its end: a place is never used twice.
 //! - *Offset*: a record's offset is where the terminal's record before it ended; recovery counts it again from the headers.
-//! - *Control records* (resize, checkpoint) are written by `pwrite` in place of 2 and 3. One that was cut short was never acted on:
-//!   recovery voids it.
+//! - *Control records* (resize, checkpoint), and output of kaval's own, are written by `pwrite` in place of 2 and 3. One that was cut
+//!   short was never acted on: recovery voids it.
 //! - *Recovery killed* is the same table again: it moves bytes by the same four steps.
 //! - *Freeing*: the floor is stored first, the hole punched after; recovery punches below the floor again.
 //!
@@ -399,10 +399,27 @@ impl Journal {
     /// # Panics
     /// If the payload is empty or longer than [`RECORD_MAX`], or `kind` is output.
     pub fn append(&mut self, term: TermId, kind: Kind, payload: &[u8]) -> Result<(), JournalError> {
-        assert!((1..=RECORD_MAX).contains(&payload.len()) && kind != Kind::Output, "a control record is 1 to RECORD_MAX bytes");
+        assert!(kind != Kind::Output, "output comes from a pty, or is inserted");
+        self.put(term, kind, kind, payload)
+    }
+
+    /// Appends output that no child wrote. A kill leaves all of it or nothing: what is cut short is voided, as control records are.
+    ///
+    /// # Errors
+    /// As [`Journal::ingest`].
+    ///
+    /// # Panics
+    /// If there is none, or more than [`RECORD_MAX`].
+    pub fn insert(&mut self, term: TermId, output: &[u8]) -> Result<(), JournalError> {
+        self.put(term, Kind::Void, Kind::Output, output)
+    }
+
+    /// Writes a record that is of kind `cut` until it is whole.
+    fn put(&mut self, term: TermId, cut: Kind, whole: Kind, payload: &[u8]) -> Result<(), JournalError> {
+        assert!((1..=RECORD_MAX).contains(&payload.len()), "such a record is 1 to RECORD_MAX bytes");
         self.settle()?;
         self.make_room_for_control()?;
-        let at = self.declare(term, kind)?;
+        let at = self.declare(term, cut)?;
         let mut written = 0;
         while written < payload.len() {
             let pos = at + HEADER_BYTES + written as u64;
@@ -417,7 +434,7 @@ impl Journal {
                 }
             }
         }
-        self.commit(at, term, kind, payload.len());
+        self.commit(at, term, whole, payload.len());
         Ok(())
     }
 

@@ -141,6 +141,27 @@ fn a_second_recovery_finds_nothing_to_mend() {
     assert_eq!(all_output(&journal, TermId(7)).1, b"left in the pipe");
 }
 
+/// A control record and output of kaval's own are written the same way; so much of the latter is nothing.
+#[test]
+fn output_that_is_inserted_is_there_whole_or_not_at_all() {
+    let fds = JournalFds::create().unwrap();
+    let term = TermId(3);
+    let seam = vec![b'x'; 9000];
+    for written in [0, 1, 4096, 9000] {
+        let (mut journal, _) = open(&fds, BYTES_MIN);
+        let before = all_output(&journal, term).1;
+        let at = journal.declare(term, Kind::Void).unwrap();
+        rustix::io::pwrite(&fds.file, &seam[..written], at + HEADER_BYTES).unwrap();
+        drop(journal);
+        let (mut journal, recovery) = open(&fds, BYTES_MIN);
+        assert_eq!(recovery.voided, written > 0);
+        assert_eq!(all_output(&journal, term).1, before);
+        journal.insert(term, b"whole").unwrap();
+        assert_eq!(all_output(&journal, term).1, [&before[..], b"whole"].concat());
+        assert_eq!(journal.end_offset(term), Some(before.len() as u64 + 5));
+    }
+}
+
 #[test]
 fn a_control_record_cut_short_is_voided_and_output_goes_on_behind_it() {
     let fds = JournalFds::create().unwrap();
