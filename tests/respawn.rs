@@ -238,7 +238,7 @@ fn one_that_ends_well_is_not_started_again_on_failure() {
     instance.ok(&["new", "-d", "t", "--restart", "on-failure", "--", "sh", "-c", "echo done"]);
     assert_eq!(instance.ok(&["wait", "t", "--exit"]), "exited with code 0\n");
     let ended = term(&instance, "t");
-    assert_eq!(json!([ended["state"], ended["respawns"], ended["respawn_at"]]), json!(["exited", 0, null]));
+    assert_eq!(json!([ended["state"], ended["respawns"], ended["respawn_at"]]), json!(["exited", null, null]));
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn one_that_cannot_be_started_again_is_tried_until_it_can() {
     fs::remove_file(&program).unwrap();
     let trouble = until_some("trouble", || term(&instance, "t")["trouble"].as_str().map(str::to_owned));
     assert!(instance.ok(&["ls"]).contains("not started, again in "), "{trouble}");
-    let respawns = || term(&instance, "t")["respawns"].as_u64().unwrap();
+    let respawns = || term(&instance, "t")["respawns"].as_u64().unwrap_or(0);
     let before = respawns();
     install(&program);
     until("a start", || respawns() > before);

@@ -276,8 +276,8 @@ mod tests {
                 "line 3: term[0].env.A: invalid type: integer `1`, expected a string",
             ),
             (
-                "[[term]]\nname = \"a\"\nrespawn = \"always\"\n",
-                "line 3: unknown key term[0].respawn: there are name, command, cwd, env, size, restart",
+                "[[term]]\nname = \"a\"\nxyzzy = \"always\"\n",
+                "line 3: unknown key term[0].xyzzy: there are name, command, cwd, env, size, restart",
             ),
             (
                 "[[term]]\nname = \"a\"\nrestart = \"often\"\n",

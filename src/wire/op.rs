@@ -421,11 +421,11 @@ pub struct TermInfo {
     pub offset: u64,
     /// How its child ended.
     pub exit: Option<ExitInfo>,
-    /// Whether its child is started again.
-    #[serde(default)]
+    /// Whether its child is started again; absent if never.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub restart: Restart,
-    /// How often it was.
-    #[serde(default)]
+    /// How often it was; absent if never.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub respawns: u64,
     /// When it will be, in milliseconds since the Unix epoch, while it waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -440,6 +440,10 @@ pub struct TermInfo {
     pub memory_bytes: u64,
     /// Bytes of its log on disk.
     pub log_bytes: u64,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl TermInfo {

@@ -78,12 +78,13 @@ fn hidden_alternate(state: &State, screen: &Screen, out: &mut String) {
     other.process(b"\x1b[?47h");
     let mut cells = String::new();
     paint::cells(other.screen(), &mut cells);
-    if cells.is_empty() && state.saved[1].is_none() {
+    let cursor = state.saved[1].unwrap_or_default();
+    if cells.is_empty() && cursor == Saved::default() {
         return;
     }
     out.push_str("\x1b[?1049h");
     out.push_str(&cells);
-    saved(state.saved[1].unwrap_or_default(), state, other.screen(), out);
+    saved(cursor, state, other.screen(), out);
     out.push_str("\x1b7");
     plain_sets(out);
     out.push_str("\x1b[?1049l");

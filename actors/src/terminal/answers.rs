@@ -19,7 +19,8 @@
 //!
 //! **What is left**, and to which side it leans. Lost: a question behind which a checkpoint was taken (256 KiB of output, a hibernation) before
 //! it was answered, if the supervisor and the client whose terminal has it in hand are both killed then; the answer of a client that is
-//! refused since a program does not read its input; questions beyond what [`Questions`] keeps. Doubled: where two clients were asked two questions, the
+//! refused since a program does not read its input; questions beyond what [`Questions`] keeps; one of several of a kind, where a client leaves with
+//! them in hand and comes back, or another comes meanwhile (of 27,000 random schedules, one). Doubled: where two clients were asked two questions, the
 //! later was answered first, and the supervisor is killed before the earlier is; where a client comes back to another supervisor with an
 //! answer that it had not sent, and a checkpoint hides the question there; and where a client that is not kaval's own shows what is settled.
 

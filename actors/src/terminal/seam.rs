@@ -19,6 +19,8 @@ use crate::{
     pty::{Exit, Fate},
 };
 
+/// Empties the alternate screen of a plain terminal, and what it has of a cursor.
+const BLANK_ALTERNATE: &str = "\x1b[?1049h\x1b[H\x1b7\x1b[?1049l";
 /// What a window's terminal may have been told beyond what a [plain](mirror::PLAIN) one is free of: kitty's and xterm's keyboard modes, tab
 /// stops, colours, the title.
 const REST: &str = "\x1b[=0u\x1b[>4m\x1b[?5W\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\\x1b]112\x1b\\\x1b]2;\x1b\\";
@@ -46,6 +48,7 @@ impl Seam {
     /// The bytes of it behind what stands on `screen`.
     pub(super) fn bytes(&self, screen: &Mirror) -> Vec<u8> {
         let mut out = String::from(mirror::PLAIN);
+        out.push_str(BLANK_ALTERNATE);
         out.push_str(REST);
         let (rows, used) = (screen.size().rows(), used_rows(screen));
         let _ = write!(out, "\x1b[{rows};1H{}{}", "\n".repeat(used), mirror::BLANK);
