@@ -35,9 +35,6 @@ const RECORDINGS_NOT_CARRIED: &[(&str, &str)] = &[
     ("vttest_scroll", "CUU stops at the margin in xterm, and not in alacritty"),
 ];
 
-/// Whether the repaint carries a sequence or a character of which half has come.
-const CARRIES_HALVES: bool = false;
-
 /// Streams until which a feature that is not carried must have made a difference.
 const SEARCHED: u32 = 3000;
 
@@ -55,7 +52,7 @@ fn compare(size: Size, head: &[u8], tail: &[u8]) -> Result<(), String> {
     let (mut direct, mut repainted, mut mirror) = (Reference::new(size), Reference::new(size), Mirror::new(size));
     direct.feed(head);
     mirror.feed(head).map_err(|panicked| panicked.to_string())?;
-    repainted.feed(&mirror.repaint());
+    repainted.feed(&[mirror.repaint(), mirror.begun()].concat());
     let drawn = Picture::of(&mirror).differences(&direct.picture());
     if !drawn.is_empty() {
         return Err(format!("in the mirror: {}", drawn.join("\n  ")));
@@ -84,15 +81,11 @@ fn written(ops: &[Op]) -> Vec<u8> {
     ops.iter().flat_map(bytes).collect()
 }
 
-/// A stream's head and tail.
+/// A stream's head and tail, cut anywhere: a sequence or a character may be cut in two.
 fn cut(ops: &[Op], at: &Index) -> (Vec<u8>, Vec<u8>) {
-    if CARRIES_HALVES {
-        let mut head = written(ops);
-        let tail = head.split_off(at.index(head.len() + 1));
-        return (head, tail);
-    }
-    let (head, tail) = ops.split_at(at.index(ops.len() + 1));
-    (written(head), written(tail))
+    let mut head = written(ops);
+    let tail = head.split_off(at.index(head.len() + 1));
+    (head, tail)
 }
 
 /// The shortest stream found whose repaint loses something, of all features but those `left_out`.
@@ -132,20 +125,12 @@ fn every_feature_that_is_said_not_to_be_carried_makes_a_difference() {
     assert!(carried.is_empty(), "nothing is lost with these: take them out of the table: {carried:?}");
 }
 
-/// The byte after which to cut, near `at`: between sequences if need be, which a line's end is.
-fn near(bytes: &[u8], at: usize) -> usize {
-    if CARRIES_HALVES {
-        return at;
-    }
-    bytes[at..].iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |line| at + line + 1)
-}
-
 #[test]
 fn a_repaint_is_the_whole_of_a_recording_but_for_those_in_the_table() {
     let mut wrong = Vec::new();
     for recording in recordings::all() {
         let bytes = &recording.bytes;
-        let cuts = (1..=CUTS).map(|cut| near(bytes, bytes.len() * cut / CUTS));
+        let cuts = (1..=CUTS).map(|cut| bytes.len() * cut / CUTS);
         let lost = cuts.filter_map(|at| {
             compare(recording.size, &bytes[..at], &bytes[at..]).err().map(|lost| format!("at {at} of {}, {lost}", bytes.len()))
         });

@@ -157,6 +157,12 @@ impl Mirror {
         repaint::repaint(self.canvas.state(), self.canvas.screen())
     }
 
+    /// What goes behind a repaint for a terminal that is shown the output that comes next: the half of a sequence or of a character that has
+    /// come.
+    pub fn begun(&self) -> Vec<u8> {
+        self.canvas.state().cutter.begun()
+    }
+
     /// What [`Mirror::restore`] makes the same screen of.
     pub fn checkpoint(&self) -> Vec<u8> {
         // Painting is pure reading: were it to panic, a checkpoint without grids is refused where it is restored.
