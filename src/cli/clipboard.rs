@@ -3,6 +3,7 @@
 //! ```text
 //!   OSC 52 ; selection ; data  ─► passed on, unless the policy is off
 //!   OSC 52 ; selection ; ?     ─► dropped: the answer would be typed, and tell a program what somebody copied elsewhere
+//!   OSC 5522 ; …               ─► dropped: kitty's clipboard protocol, of which most is such questions; programs that find it missing use 52
 //!   anything else              ─► as it is
 //! ```
 //!
@@ -23,6 +24,7 @@ const SUBSTITUTE: u8 = 0x1a;
 const C1_HEAD: u8 = 0xc2;
 const C1_COMMAND: u8 = 0x9d;
 const NUMBER: u32 = 52;
+const NUMBER_KITTY: u32 = 5522;
 /// Stands for what is dropped: like it, it ends what may have begun before.
 const NOTHING: &[u8] = b"\x1b\\";
 
@@ -133,6 +135,7 @@ fn next(stage: Stage, byte: u8, policy: ClipboardPolicy) -> Next {
         (Stage::Head { escaped: true }, _) => next(Stage::Escape, byte, policy),
         (Stage::Number(NUMBER), b';') if policy == ClipboardPolicy::Off => Next::Drop(Stage::Dropped),
         (Stage::Number(NUMBER), b';') => Next::Hold(Stage::Selection),
+        (Stage::Number(NUMBER_KITTY), b';') => Next::Drop(Stage::Dropped),
         (Stage::Number(number), b'0'..=b'9') => {
             Next::Hold(Stage::Number(number.saturating_mul(10).saturating_add(u32::from(byte - b'0'))))
         }
@@ -244,6 +247,8 @@ mod tests {
             "\x1b\u{9d}52;c;?\x07",
             "\x1b\u{e9}]52;c; ?x\x18",
             "\x1bPtmux;\x1b\x1b]52;c;?\x07",
+            "\x1b]5522;type=read;?\x1b\\",
+            "\x1b]5522;loc=primary:type=read;dGV4dC9wbGFpbg==?\x07",
         ] {
             let left = shown(ClipboardPolicy::Write, &[b"a", question.as_bytes(), b"b"]);
             assert!(!left.contains(&b'?') && left.starts_with(b"a") && left.ends_with(b"b"), "{question:?} leaves {left:?}");

@@ -5,7 +5,10 @@
 use std::env;
 
 use kaval_actors::{Size, mirror::Mirror};
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::{
+    strategy::Strategy,
+    test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
+};
 
 use crate::{
     grammar::{self, Act, MISSING, Op},
@@ -54,11 +57,22 @@ fn compare(size: Size, ops: &[Op]) -> Result<(), String> {
 
 /// The shortest stream found that the two draw differently, of all features but those `left_out`.
 fn search(left_out: &[&str], cases: u32, shrink_iters_max: u32) -> Option<String> {
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: shrink_iters_max, ..Config::default() };
     let strategy = (grammar::sizes(), grammar::streams(left_out, OPS_MAX));
-    match runner(config).run(&strategy, |(size, ops)| compare(size, &ops).map_err(TestCaseError::fail)) {
+    let found = shortest(&strategy, cases, shrink_iters_max, |(size, ops)| compare(*size, ops));
+    found.map(|((size, ops), reason)| format!("{size} {ops:?}\n  {reason}"))
+}
+
+/// The shortest case found that does not pass, and why.
+pub(crate) fn shortest<S: Strategy>(
+    strategy: &S,
+    cases: u32,
+    shrink_iters_max: u32,
+    check: impl Fn(&S::Value) -> Result<(), String>,
+) -> Option<(S::Value, String)> {
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: shrink_iters_max, ..Config::default() };
+    match runner(config).run(strategy, |case| check(&case).map_err(TestCaseError::fail)) {
         Ok(()) => None,
-        Err(TestError::Fail(reason, (size, ops))) => Some(format!("{size} {ops:?}\n  {reason}")),
+        Err(TestError::Fail(reason, case)) => Some((case, reason.to_string())),
         Err(TestError::Abort(reason)) => panic!("{reason}"),
     }
 }
@@ -82,7 +96,7 @@ fn every_feature_that_is_said_to_be_missing_makes_a_difference() {
 }
 
 /// The same streams every time, so that one who changes something knows what came of it; others in soak.
-pub(crate) fn runner(config: Config) -> TestRunner {
+fn runner(config: Config) -> TestRunner {
     match std::env::var_os("KAVAL_SOAK") {
         Some(_) => TestRunner::new(config),
         None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),

@@ -95,7 +95,7 @@ fn cases() -> Vec<(&'static str, Pieces)> {
 /// Work that is out of all proportion to its bytes.
 fn heavy() -> Vec<(&'static str, Pieces)> {
     vec![
-        ("repetitions", once(format!("x{}", "\x1b[65535b".repeat(500)))),
+        ("repetitions", once("x\x1b[65535b".repeat(500))),
         ("scrolls", once("\x1b[65535S\x1b[65535T".repeat(250))),
         ("insertions", once("\x1b[65535L\x1b[65535M\x1b[65535@\x1b[65535P\x1b[65535X".repeat(100))),
         ("endless invalid UTF-8", endless(b"", b"\xff\xc3\xe2\x82\xf0\x9f\xa6\x80\xed\xa0\x80", 1)),

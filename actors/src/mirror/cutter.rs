@@ -24,6 +24,18 @@ pub(super) enum Kind {
     Other,
 }
 
+impl Kind {
+    /// What introduces it, or one that ends where it does and does nothing.
+    fn lead(self, dropped: bool) -> &'static [u8] {
+        match (self, dropped) {
+            (Self::Osc, false) => b"\x1b]",
+            (Self::Osc, true) => b"\x1b]65535;",
+            (Self::Dcs, false) => b"\x1bP",
+            (Self::Dcs, true) | (Self::Other, _) => b"\x1bX",
+        }
+    }
+}
+
 /// Between which bytes of what.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
@@ -77,6 +89,22 @@ impl Cutter {
     /// The head of a character.
     pub(super) fn head(&mut self) -> &mut Vec<u8> {
         &mut self.held
+    }
+
+    /// What takes another terminal to where this stands; behind what is dropped it drops the rest, too.
+    pub(super) fn begun(&self) -> Vec<u8> {
+        let (lead, end): (&[u8], &[u8]) = match (self.stage, self.over) {
+            (Stage::Ground, _) => (b"", b""),
+            (Stage::Escape, false) => (b"\x1b", b""),
+            // More intermediate bytes than any sequence has.
+            (Stage::Escape, true) => (b"\x1b   ", b""),
+            (Stage::Control, false) => (b"\x1b[", b""),
+            // No sequence has that behind a number.
+            (Stage::Control, true) => (b"\x1b[0?", b""),
+            (Stage::Text(kind), over) => (kind.lead(over), b""),
+            (Stage::TextEscape(kind), over) => (kind.lead(over), b"\x1b"),
+        };
+        [lead, &self.held, end].concat()
     }
 
     /// An ESC has come.
@@ -231,6 +259,28 @@ mod tests {
             ]
         );
         assert!(!cutter.is_ground());
+    }
+
+    #[test]
+    fn what_has_begun_goes_on_elsewhere() {
+        let stream = b"\x1b[1;\x072H\x1b(0\x1b]0;a;b\x07\x1b]2;c\x1b\\\x1bP$qm\x1b\\\x1b_x\x07y\x1b\\\x1b]8;;\x1b[1m\x1b ";
+        for at in 0..=stream.len() {
+            let (_, cutter) = ended(&stream[..at]);
+            let (_, resumed) = ended(&cutter.begun());
+            assert_eq!(resumed, cutter, "at {at}");
+        }
+    }
+
+    #[test]
+    fn of_what_is_dropped_the_rest_is_dropped_elsewhere() {
+        let long = vec![b'1'; NOTICE_BYTES_MAX + 1];
+        for (head, end) in [(&b"\x1b]"[..], &b"\x07"[..]), (b"\x1bP", b"\x1b\\"), (b"\x1b[", b"m"), (b"\x1b_", b"\x1b\\")] {
+            let (_, cutter) = ended(&[head, &long].concat());
+            let begun = cutter.begun();
+            assert!(begun.len() < 16, "{begun:?}");
+            let (_, resumed) = ended(&[&begun, end].concat());
+            assert!(resumed.is_between(), "{begun:?}");
+        }
     }
 
     #[test]

@@ -73,6 +73,7 @@ impl Filter {
             }),
             byte @ ..b' ' => {
                 self.drawing(at + 1, vt).control(byte);
+                self.state.last_char = None;
                 1
             }
             _ => self.text(bytes, at, vt),
@@ -91,11 +92,13 @@ impl Filter {
                 if let Some(csi) = Csi::read(&body[..=last]) {
                     self.drawing(at + last as u64 + 3, vt).sequence(&csi);
                 }
+                self.state.last_char = None;
                 Some(last + 3)
             }
             b'P' | b'X' | b']' | b'^' | b'_' => None,
             b'0'..=b'~' => {
                 self.drawing(at + 2, vt).escape(&bytes[1..2]);
+                self.state.last_char = None;
                 Some(2)
             }
             _ => None,
@@ -165,17 +168,20 @@ impl Filter {
     /// Goes on with a sequence that has begun.
     fn take<C: Callbacks>(&mut self, bytes: &[u8], at: u64, vt: &mut Parser<C>) -> usize {
         let (taken, ended) = self.state.cutter.take(bytes);
-        let Some(ended) = ended else { return taken };
         let mut drawing = self.drawing(at + taken as u64, vt);
         match ended {
-            Ended::Character(byte) => drawing.control(byte),
-            Ended::Escape(sequence) => drawing.escape(&sequence),
-            Ended::Control(sequence) => {
+            None => {}
+            Some(Ended::Character(byte)) => drawing.control(byte),
+            Some(Ended::Escape(sequence)) => drawing.escape(&sequence),
+            Some(Ended::Control(sequence)) => {
                 if let Some(csi) = Csi::read(&sequence) {
                     drawing.sequence(&csi);
                 }
             }
-            Ended::Text(kind, payload) => drawing.string(kind, payload),
+            Some(Ended::Text(kind, payload)) => drawing.string(kind, payload),
+        }
+        if self.state.cutter.is_ground() {
+            self.state.last_char = None;
         }
         taken
     }

@@ -18,7 +18,6 @@
 //! - U+FE0F is left out: vt100 would widen the cell before it, which xterm does not, and panics where that is in the last column.
 //!   A combining character in the first column, with nothing to combine with, is left out too, and all after 18 bytes in a cell.
 //! - Protected cells: `DECSED` and `DECSEL` erase them too. Of rectangles there are `DECFRA`, `DECERA` and `DECCRA`, no others.
-//! - `REP` repeats the last character whatever came in between, as in alacritty and wezterm; in xterm only right behind it.
 //! - Characters with two columns that lose one leave a blank in the other one, in the pen of what took it.
 //! - `EL 0` with a wrap to come erases nothing, as in VTE, tmux and alacritty (`top` counts on it); xterm erases the last column. Nor do
 //!   `EL 1`, `EL 2` and `ED 1` end that wrap, which they do in xterm, and `CBT` ends it, which xterm does not.
@@ -159,6 +158,12 @@ impl Mirror {
     /// screens, cursors, modes, margins, tab stops, character sets, colours and title.
     pub fn repaint(&self) -> Vec<u8> {
         repaint::repaint(self.canvas.state(), self.canvas.screen())
+    }
+
+    /// What goes behind a repaint for a terminal that is shown the output that comes next: the half of a sequence or of a character that has
+    /// come.
+    pub fn begun(&self) -> Vec<u8> {
+        self.canvas.state().cutter.begun()
     }
 
     /// What [`Mirror::restore`] makes the same screen of.

@@ -114,8 +114,17 @@ impl<'a, 'b> Run<'a, 'b> {
 
     #[inline(always)]
     fn token(&mut self, bytes: &'b [u8]) -> Option<usize> {
+        if matches!(bytes[0], b' '..=b'~' | 0x80..) {
+            return self.text(bytes);
+        }
+        let length = self.control(bytes)?;
+        self.state.last_char = None;
+        Some(length)
+    }
+
+    #[inline(always)]
+    fn control(&mut self, bytes: &'b [u8]) -> Option<usize> {
         match bytes[0] {
-            b' '..=b'~' | 0x80.. => return self.text(bytes),
             b'\r' => self.go(self.at.row, Some(0), 0, b"\r"),
             b'\n' | 0x0b | 0x0c => self.feed()?,
             b'\t' => self.tab()?,

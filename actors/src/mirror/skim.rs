@@ -34,8 +34,6 @@ struct Line {
     end: usize,
     /// Where the newest sequence that sets all colours back begins; 0 if none has come.
     reset: usize,
-    /// How many pieces of text have come.
-    texts: usize,
 }
 
 /// What of `bytes` need not be drawn on a screen of so many rows, if it is much.
@@ -48,27 +46,21 @@ pub(super) fn cut(bytes: &[u8], screen_rows: usize) -> Option<Cut> {
     if lines.len() < kept + LINES_MIN {
         return None;
     }
-    let (first, cut, last) = (&lines[0], &lines[lines.len() - kept - 1], &lines[lines.len() - 1]);
-    if cut.texts == last.texts {
-        // What is left out has the character that a program may yet ask to be repeated.
-        return None;
-    }
+    let (first, cut) = (&lines[0], &lines[lines.len() - kept - 1]);
     Some(Cut { from: first.end, to: cut.end, pen: colours(&bytes[cut.reset.max(first.end)..cut.end]) })
 }
 
 /// The lines at the front of `bytes` that consist of text and colours.
 fn plain_lines(bytes: &[u8]) -> Vec<Line> {
     let mut lines = Vec::new();
-    let (mut at, mut reset, mut texts) = (0, 0, 0);
+    let (mut at, mut reset) = (0, 0);
     loop {
         // What U+0080 to U+00BF begin with may be a control character.
-        let text = front(&bytes[at..], |byte| byte >= 0x20 && byte != 0x7f && byte != 0xc2);
-        texts += usize::from(bytes[at..at + text].iter().any(u8::is_ascii));
-        at += text;
+        at += front(&bytes[at..], |byte| byte >= 0x20 && byte != 0x7f && byte != 0xc2);
         match bytes[at..] {
             [b'\r', b'\n', ..] => {
                 at += 2;
-                lines.push(Line { end: at, reset, texts });
+                lines.push(Line { end: at, reset });
             }
             [0x1b, ..] => {
                 let Some(length) = colour(&bytes[at..]) else { break };
@@ -119,12 +111,5 @@ mod tests {
         {
             assert!(cut(&lines(odd, 1000), 10).is_none(), "{odd:?}");
         }
-    }
-
-    #[test]
-    fn the_last_character_is_not_left_out() {
-        let blank = "\r\n".repeat(20);
-        assert!(cut(("x\r\n".repeat(200) + &blank).as_bytes(), 10).is_none());
-        assert!(cut(("x\r\n".repeat(200) + &blank + "y\r\n").as_bytes(), 10).is_some());
     }
 }

@@ -68,7 +68,7 @@ pub(super) struct State {
     titles: Vec<String>,
     /// What programs told of themselves.
     pub(super) marks: Marks,
-    /// What `REP` repeats.
+    /// What `REP` repeats: what was drawn last, if nothing else has come since.
     pub(super) last_char: Option<char>,
     /// Colours that a program set: of the palette, and from 256 on those of `OSC 10` and up.
     pub(super) colors: BTreeMap<u16, (u8, u8, u8)>,

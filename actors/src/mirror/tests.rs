@@ -407,6 +407,13 @@ const CASES: &[Drawn] = &[
     ((9, 2), "a\u{9b}3Cb\u{85}c", "a   b\nc\n", (1, 1)),
     // Repeats, fills, resets.
     ((5, 2), "ab\x1b[3b", "abbbb\n", (0, 4)),
+    // REP repeats what stands right before it, and no other REP.
+    ((9, 2), "ab\x1b[mc\x1b[b\x1b[3b", "abcc\n", (0, 4)),
+    ((9, 2), "ab\x1b[m\x1b[3b\x1b[1;5Hx", "ab  x\n", (0, 5)),
+    ((9, 2), "ab\r\x1b[3b", "ab\n", (0, 0)),
+    ((9, 2), "ab\x07\x1b[3bc", "abc\n", (0, 3)),
+    ((9, 2), "ab\x1b]2;t\x07\x1b[3bc", "abc\n", (0, 3)),
+    ((9, 2), "a\u{301}\x1b[2b", "a\u{301}aa\n", (0, 3)),
     ((3, 2), "\x1b[2;2H\x1b#8", "EEE\nEEE\n", (0, 0)),
     ((5, 3), "\x1b[2;3r\x1b[?6h\x1b[4hab\x1b[!p\x1b[Hx\x1b[9Bb", "x\nab\n b\n", (2, 2)),
     ((5, 2), "ab\x1bcc", "c\n", (0, 1)),

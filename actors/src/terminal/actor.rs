@@ -399,7 +399,7 @@ impl Terminal {
         self.catch_up(ctx);
         let mut journal = self.lane.journal();
         let mirror = self.screen.now(&mut journal);
-        let (data, size) = (Bytes::from(mirror.repaint()), mirror.size());
+        let (data, size) = (Bytes::from([mirror.repaint(), mirror.begun()].concat()), mirror.size());
         let (offset, cursor) = (journal.end_offset(self.id).unwrap_or(0), journal.end());
         if let Some(client) = self.clients.get_mut(&id) {
             client.show(data, size, offset, cursor);

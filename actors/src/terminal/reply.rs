@@ -29,11 +29,15 @@ pub(super) fn read(bytes: &[u8]) -> Option<Reply> {
     match introducer {
         b'[' => read_sequence(body),
         b'P' | b']' => {
-            let bell = memchr::memchr(7, body).map(|at| (at, at + 1));
-            let terminator = memchr::memmem::find(body, b"\x1b\\").map(|at| (at, at + 2));
-            let (text, end) = bell.into_iter().chain(terminator).min()?;
+            // No further than to the next ESC, so that input full of them is looked at once.
+            let text = body.iter().position(|byte| *byte < b' ')?;
+            let end = match body[text..] {
+                [0x07, ..] => 1,
+                [0x1b, b'\\', ..] => 2,
+                _ => return None,
+            };
             let kind = string_kind(*introducer, &body[..text]);
-            Some(Reply { length: 2 + end, kind, may_be_key: false })
+            Some(Reply { length: 2 + text + end, kind, may_be_key: false })
         }
         _ => None,
     }
@@ -84,6 +88,13 @@ mod tests {
         }
         for typed in ["", "a", "\x1b", "\x1b[A", "\x1b[c", "\x1b[1;5C", "\x1b]11;", "\x1b[97;5u", "\x1b[1;2R", "\x1b[200~"] {
             assert!(!is_answer(typed.as_bytes()), "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn a_string_ends_at_the_first_control_character_or_is_no_answer() {
+        for typed in ["\x1b]\x1b]11;x\x07", "\x1b]11;\rx\x07", "\x1bP1$r\x1b[A\x1b\\", "\x1b]11;x\x1b"] {
+            assert!(read(typed.as_bytes()).is_none(), "{typed:?}");
         }
     }
 
