@@ -38,14 +38,14 @@ use std::{
 use actix::{Actor, System};
 use anyhow::{Context, bail};
 use kaval_actors::{
-    TermId,
+    Findings, TermId,
     log::{journal::DataPath, service::Log, store::Store},
     pty::{cgroup::Groups, launch::FileLimits},
     registry::{Ledger, LedgerError, Pulse, Ready, Registry, RegistryParts},
     supervisor::{
         Custody, NoCustody, Supervisor, SupervisorParts,
         execute::{Executor, Surroundings},
-        inventory::Inventory,
+        inventory::{Inventory, Stray},
         manifest::Record,
     },
 };
@@ -62,6 +62,7 @@ use self::{
 };
 use crate::{
     config::{Config, Listen, Metrics},
+    disk::{Disk, Kind},
     fdstore::{self, FdStore},
     http::{self, Endpoint, Port},
     keeper, places,
@@ -106,6 +107,10 @@ pub fn run(options: &ServeOptions) -> anyhow::Result<ExitCode> {
     let state_dir = options.state_dir.clone().unwrap_or_else(places::state_dir);
     private_dir(&state_dir)?;
     let state_dir = fs::canonicalize(&state_dir).with_context(|| format!("state directory {state_dir:?} cannot be used"))?;
+    let disk = Disk::under(&state_dir).with_context(|| format!("state directory {state_dir:?} cannot be used"))?;
+    if disk.read_only {
+        bail!("state directory {state_dir:?} is on a read-only file system: make it writable, or give another --state-dir");
+    }
     formats::check_state(&state_dir)?;
     let _lock = lock::acquire(&state_dir)?;
     let endpoint = port(options.metrics, config.metrics.address).map(http::start).transpose()?;
@@ -236,17 +241,33 @@ async fn supervise(
     let is_ours = listener.is_none();
     let watchdog = store.clone().map(Watchdog::start).transpose().context("cannot start a thread")?;
     let custody = custody(store.clone());
-    for stray in &inventory.strays {
-        tracing::warn!(name = %stray, "a descriptor that was kept is of no use and is dropped");
-        custody.remove(stray)?;
+    let findings = Findings::default();
+    if let Some(Kind::Remote(name)) = Disk::under(state_dir).ok().map(|disk| disk.kind) {
+        findings.note(format!(
+            "state directory {} is on a file system that is not this machine's own ({name}): that only one supervisor uses it, and that what was \
+             written is there after a crash, is as true as that makes it; a local disk is better (--state-dir)",
+            state_dir.display()
+        ));
     }
+    drop_strays(&inventory, &*custody, &findings);
+    let store::Opened { store: database, manifest, mut records, next_id, unknown, renewed, lineage } =
+        store::open(&state_dir.join("store"), &mut inventory, &*custody, &findings)?;
     let adopted = inventory.terminals.len();
-    let store::Opened { store: database, manifest, records, next_id, unknown, renewed } =
-        store::open(&state_dir.join("store"), &mut inventory.terminals)?;
     let ledger = Ledger::open(&database, renewed);
-    let log = start_log(database, &config, &records, &unknown)?;
-    let Lanes { arbiters, handles: lanes, last_id } =
-        lanes::start(inventory.journals, config.journal.bytes_max.as_u64(), options.data_path, &*custody, &log)?;
+    let log = start_log(database, &config, &records, &unknown, findings.clone())?;
+    let unlogged = records.values().filter(|record| !record.logged).map(|record| record.id).collect();
+    let around = lanes::Surroundings {
+        bytes_max: config.journal.bytes_max.as_u64(),
+        path: options.data_path,
+        custody: &*custody,
+        log: &log,
+        state_dir,
+        unlogged: &unlogged,
+        lineage,
+        findings: &findings,
+    };
+    let Lanes { arbiters, handles: lanes, last_id, lost } = lanes::start(&mut inventory, &around)?;
+    pass_over_what_is_lost(&mut records, &inventory, &lost, lanes.len() as u32, &log);
     // An id that the journals know is not given again, even if its record was lost with a damaged store.
     let next_id = next_id.max(store::after(last_id));
     manifest.skip_to(next_id)?;
@@ -285,7 +306,7 @@ async fn supervise(
     if let Some(endpoint) = &endpoint {
         endpoint.set_ready();
     }
-    let hub = Rc::new(Hub::new(HubParts { supervisor, registry, operator, boot, started, data_path, endpoint }));
+    let hub = Rc::new(Hub::new(HubParts { supervisor, registry, operator, boot, started, data_path, endpoint, findings }));
     let signals = Signals::catch().context("cannot handle signals")?;
     if let Some(store) = &store {
         store.ready()?;
@@ -306,10 +327,46 @@ async fn supervise(
     Ok(end)
 }
 
+/// Has the custodian drop what is of no use, unless something else is kept under its name: what may be dropped of that is a matter of the
+/// terminal's end.
+fn drop_strays(inventory: &Inventory, custody: &dyn Custody, findings: &Findings) {
+    for Stray { name, why } in &inventory.strays {
+        findings.note(format!("the descriptor {name} that was kept is of no use and was closed: {why}"));
+        if !inventory.keeps(name)
+            && let Err(error) = custody.remove(name)
+        {
+            tracing::warn!(%name, %error, "the keeper could not drop a descriptor");
+        }
+    }
+}
+
+/// Has the output of terminals whose journal is lost go on behind all that it may have held: no offset stands for two bytes, and the log has
+/// a gap there.
+fn pass_over_what_is_lost(
+    records: &mut BTreeMap<TermId, Record>,
+    inventory: &Inventory,
+    lost: &BTreeMap<u32, u64>,
+    lanes: u32,
+    log: &Log,
+) {
+    for (id, record) in records {
+        let held = inventory.terminals.get(id).is_some_and(|held| held.master.is_some());
+        if let Some(bytes) = lost.get(&(id.0 % lanes)).filter(|_| held) {
+            record.offset = record.offset.max(log.stats().end(*id).unwrap_or(0)) + bytes;
+        }
+    }
+}
+
 /// Starts the log thread, for all terminals but those that were told to stay off the disk.
-fn start_log(store: Store, config: &Config, records: &BTreeMap<TermId, Record>, unknown: &BTreeSet<TermId>) -> io::Result<Log> {
+fn start_log(
+    store: Store,
+    config: &Config,
+    records: &BTreeMap<TermId, Record>,
+    unknown: &BTreeSet<TermId>,
+    findings: Findings,
+) -> io::Result<Log> {
     let logged = records.values().filter(|record| record.logged).map(|record| &record.id);
-    Log::start(store, config.log.settings(), logged.chain(unknown).copied().collect(), vitals::count_as_log)
+    Log::start(store, config.log.settings(), logged.chain(unknown).copied().collect(), findings, vitals::count_as_log)
 }
 
 /// Where to serve metrics, if anywhere. The default address is shared by all who do not choose one: it may be taken.

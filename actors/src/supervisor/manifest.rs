@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Name, Size, TermId,
+    Findings, Name, Size, TermId,
     log::store::{Store, StoreError, Tree},
     pty::Exit,
 };
@@ -20,6 +20,7 @@ use crate::{
 const TREE: &str = "manifest";
 const FORMAT_KEY: &[u8] = b"format";
 const NEXT_ID_KEY: &[u8] = b"next-id";
+const LINEAGE_KEY: &[u8] = b"lineage";
 const RECORD_PREFIX: &[u8] = b"term/";
 /// In front of the key of a record that did not decode.
 const ASIDE_PREFIX: &[u8] = b"set-aside/";
@@ -173,17 +174,21 @@ impl Manifest {
     ///
     /// # Errors
     /// [`ManifestError::Store`].
-    pub fn load(&self) -> Result<BTreeMap<TermId, Record>, ManifestError> {
+    pub fn load(&self, findings: &Findings) -> Result<BTreeMap<TermId, Record>, ManifestError> {
         let (mut records, mut moves) = (BTreeMap::new(), Vec::new());
         for (key, value) in self.tree.scan(RECORD_PREFIX)? {
-            match rmp_serde::from_slice::<Record>(&value) {
-                Ok(record) => _ = records.insert(record.id, record),
-                Err(error) => {
-                    let name = String::from_utf8_lossy(&key).into_owned();
-                    tracing::error!(record = name, %error, "a record does not decode and is set aside");
-                    moves.extend([([ASIDE_PREFIX, &key].concat(), Some(value)), (key, None)]);
+            let why = match rmp_serde::from_slice::<Record>(&value) {
+                Ok(record) if self::key(record.id) == key => {
+                    records.insert(record.id, record);
+                    continue;
                 }
-            }
+                Ok(record) => format!("it is of terminal {}", record.id),
+                Err(error) => error.to_string(),
+            };
+            let aside = [ASIDE_PREFIX, &key].concat();
+            let names = [&key, &aside].map(|key| String::from_utf8_lossy(key).into_owned());
+            findings.note(format!("the manifest's record {} cannot be used and is set aside as {}: {why}", names[0], names[1]));
+            moves.extend([(aside, Some(value)), (key, None)]);
         }
         if !moves.is_empty() {
             self.tree.write_through(moves)?;
@@ -201,6 +206,22 @@ impl Manifest {
             String::from_utf8_lossy(&key[ASIDE_PREFIX.len() + RECORD_PREFIX.len()..]).parse().ok()
         };
         Ok(entries.iter().filter_map(id).map(TermId).collect())
+    }
+
+    /// Names the state directory, over all copies of it; `None` if it was never named.
+    ///
+    /// # Errors
+    /// [`ManifestError::Store`].
+    pub fn lineage(&self) -> Result<Option<u64>, ManifestError> {
+        Ok(self.tree.get(LINEAGE_KEY)?.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?))))
+    }
+
+    /// Names it; on disk when this returns.
+    ///
+    /// # Errors
+    /// [`ManifestError::Store`].
+    pub fn set_lineage(&self, lineage: u64) -> Result<(), ManifestError> {
+        Ok(self.tree.write_through(vec![(LINEAGE_KEY.to_vec(), Some(lineage.to_be_bytes().to_vec()))])?)
     }
 
     /// The first id that was never given.
@@ -271,7 +292,7 @@ mod tests {
             manifest.delete(TermId(7)).unwrap();
         }
         let manifest = Manifest::open(&Store::open(dir.path()).unwrap()).unwrap();
-        assert_eq!(manifest.load().unwrap().into_values().collect::<Vec<_>>(), kept);
+        assert_eq!(manifest.load(&Findings::default()).unwrap().into_values().collect::<Vec<_>>(), kept);
         assert_eq!(manifest.next_id().unwrap(), TermId(8));
     }
 
@@ -280,11 +301,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let manifest = Manifest::open(&store).unwrap();
-        manifest.tree.write(vec![(key(TermId(5)), Some(vec![0xc1]))]).unwrap();
-        manifest.put(&record(6, State::Live)).unwrap();
+        let other = rmp_serde::to_vec_named(&record(6, State::Lost)).unwrap();
+        manifest.tree.write(vec![(key(TermId(5)), Some(vec![0xc1])), (key(TermId(7)), Some(other))]).unwrap();
+        let sixth = record(6, State::Live);
+        manifest.put(&sixth).unwrap();
+        let findings = Findings::default();
         for _ in 0..2 {
-            assert_eq!(manifest.load().unwrap().into_keys().collect::<Vec<_>>(), [TermId(6)]);
-            assert_eq!(manifest.set_aside().unwrap(), BTreeSet::from([TermId(5)]));
+            let records = manifest.load(&findings).unwrap();
+            assert_eq!(records.into_values().collect::<Vec<_>>(), [sixth.clone()]);
+            assert_eq!(manifest.set_aside().unwrap(), BTreeSet::from([TermId(5), TermId(7)]));
+            let lines = findings.lines();
+            assert_eq!(lines.len(), 2, "{lines:?}");
+            assert!(
+                lines[0].contains("term/0000000005 cannot be used and is set aside as set-aside/term/0000000005: "),
+                "{lines:?}"
+            );
+            assert!(lines[1].ends_with("it is of terminal 6"), "{lines:?}");
         }
         manifest.tree.write(vec![(FORMAT_KEY.to_vec(), Some(2u32.to_be_bytes().to_vec()))]).unwrap();
         assert!(matches!(Manifest::open(&store), Err(ManifestError::Format { found: 2 })));
