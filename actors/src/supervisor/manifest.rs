@@ -308,7 +308,7 @@ mod tests {
         let findings = Findings::default();
         for _ in 0..2 {
             let records = manifest.load(&findings).unwrap();
-            assert_eq!(records.into_values().collect::<Vec<_>>(), [sixth.clone()]);
+            assert_eq!(records.into_values().collect::<Vec<_>>(), std::slice::from_ref(&sixth));
             assert_eq!(manifest.set_aside().unwrap(), BTreeSet::from([TermId(5), TermId(7)]));
             let lines = findings.lines();
             assert_eq!(lines.len(), 2, "{lines:?}");
