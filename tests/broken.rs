@@ -163,6 +163,8 @@ fn a_torn_journal_is_set_aside_and_terminals_go_on_behind_a_gap() {
     let names = ["a", "b", "c", "d"];
     names.iter().for_each(|name| talker(&instance, name));
     let pids: Vec<_> = instance.ls().iter().map(|term| term["pid"].clone()).collect();
+    let begun = (names.len() * "begun\r\n".len()) as u64;
+    support::spin_until("the log", || status(&instance)["log"]["logged_bytes"].as_u64() >= Some(begun));
     let lanes = status(&instance)["lanes"].as_array().unwrap().len() - 1;
     let garbage = memfd_create("garbage", MemfdFlags::CLOEXEC).unwrap();
     rustix::io::pwrite(&garbage, &[0x5a; 100_000], 0).unwrap();
@@ -190,6 +192,7 @@ fn a_torn_journal_is_set_aside_and_terminals_go_on_behind_a_gap() {
         let lines = set_aside(&instance);
         assert!((0..lanes).all(|lane| tells(&lines, &[&format!("journal {lane} ")])), "{kind}: {lines:#?}");
         assert_eq!(instance.ls().iter().map(|term| term["pid"].clone()).collect::<Vec<_>>(), pids, "{kind}");
+        assert!(names.iter().all(|name| instance.ok(&["screen", name]).starts_with("begun\n")), "{kind}: screens are gone");
         let word = format!("round{round}");
         names.iter().for_each(|name| talks(&instance, name, &word));
         assert!(offsets().iter().zip(&before).all(|(now, before)| now > before), "{kind}: an offset was given twice");

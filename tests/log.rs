@@ -12,6 +12,7 @@ use kaval::{
     client::{Incoming, Session, SessionOptions, Update},
     wire::{AttachFrom, AttachMode, Event, HistoryFormat, Op},
 };
+use rustix::process::{Signal, kill_process};
 use support::{Instance, example};
 use tempfile::TempDir;
 
@@ -235,10 +236,12 @@ fn terminals_taken_back_without_their_records_keep_what_they_were_told_to_keep_o
     instance.ok(&["new", "-d", "ended", "--", "true"]);
     instance.ok(&["wait", "ended", "--exit"]);
     let before: Vec<_> = instance.ls().iter().map(|term| term["id"].as_u64().unwrap()).collect();
+    // It would write the store anew before it is killed.
+    kill_process(instance.supervisor_pid().unwrap(), Signal::STOP).unwrap();
     fs::remove_dir_all(store(&instance)).unwrap();
     instance.kill_supervisor();
     let names: Vec<String> = instance.ls().iter().map(|term| term["name"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(names, [name(), format!("rescued-{}", before[1]), "secret".to_owned()], "both were begun as talker");
+    assert_eq!(names, [name(), format!("recovered-{}", before[1]), "secret".to_owned()], "both were begun as talker");
     instance.ok(&["new", "-d", "another", "--", "true"]);
     let another = instance.ls().last().unwrap()["id"].as_u64().unwrap();
     assert!(another > before[3], "{another} was another terminal's, which the journal still knows: {before:?}");

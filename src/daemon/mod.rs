@@ -36,10 +36,11 @@ use std::{
 };
 
 use actix::{Actor, System};
+use actix_rt::ArbiterHandle;
 use anyhow::{Context, bail};
 use kaval_actors::{
-    Findings, TermId,
-    log::{journal::DataPath, service::Log, store::Store},
+    Findings, Size, TermId,
+    log::{journal::DataPath, replay, service::Log, store::Store},
     pty::{cgroup::Groups, launch::FileLimits},
     registry::{Ledger, LedgerError, Pulse, Ready, Registry, RegistryParts},
     supervisor::{
@@ -48,6 +49,7 @@ use kaval_actors::{
         inventory::{Inventory, Stray},
         manifest::Record,
     },
+    terminal::Lane,
 };
 use tokio::sync::oneshot;
 
@@ -267,7 +269,7 @@ async fn supervise(
         findings: &findings,
     };
     let Lanes { arbiters, handles: lanes, last_id, lost } = lanes::start(&mut inventory, &around)?;
-    pass_over_what_is_lost(&mut records, &inventory, &lost, lanes.len() as u32, &log);
+    go_on_behind_what_is_lost(&mut records, &inventory, &lost, &lanes, &log).await;
     // An id that the journals know is not given again, even if its record was lost with a damaged store.
     let next_id = next_id.max(store::after(last_id));
     manifest.skip_to(next_id)?;
@@ -340,19 +342,37 @@ fn drop_strays(inventory: &Inventory, custody: &dyn Custody, findings: &Findings
     }
 }
 
-/// Has the output of terminals whose journal is lost go on behind all that it may have held: no offset stands for two bytes, and the log has
-/// a gap there.
-fn pass_over_what_is_lost(
+/// Has terminals whose journal is lost go on with their last screen that is on disk, behind all output that the journal may have held: no offset
+/// stands for two bytes, and the log has a gap there.
+async fn go_on_behind_what_is_lost(
     records: &mut BTreeMap<TermId, Record>,
     inventory: &Inventory,
     lost: &BTreeMap<u32, u64>,
-    lanes: u32,
+    lanes: &[ArbiterHandle],
     log: &Log,
 ) {
-    for (id, record) in records {
-        let held = inventory.terminals.get(id).is_some_and(|held| held.master.is_some());
-        if let Some(bytes) = lost.get(&(id.0 % lanes)).filter(|_| held) {
-            record.offset = record.offset.max(log.stats().end(*id).unwrap_or(0)) + bytes;
+    for (&id, record) in records {
+        let lane = id.0 % lanes.len() as u32;
+        let master = inventory.terminals.get(&id).and_then(|held| held.master.as_ref());
+        let (Some(master), Some(bytes)) = (master, lost.get(&lane)) else { continue };
+        let end = log.stats().end(id);
+        let offset = record.offset.max(end.unwrap_or(0)) + bytes;
+        record.offset = offset;
+        let (cols, rows) = master.size().unwrap_or_default();
+        record.size = Size::new(cols.into(), rows.into()).unwrap_or(record.size);
+        let (Some(end), size) = (end, record.size) else { continue };
+        match log.read(id, move |reader| replay::screen(reader, size, end)).await {
+            Ok(mut mirror) => {
+                if mirror.resize(size).is_err() {
+                    tracing::warn!(%id, "the screen on disk cannot be drawn at the pty's size");
+                }
+                lanes[lane as usize].spawn_fn(move || {
+                    if let Err(error) = Lane::current().begin_again(id, offset, &mirror.checkpoint()) {
+                        tracing::warn!(%id, %error, "the terminal begins with an empty screen");
+                    }
+                });
+            }
+            Err(error) => tracing::warn!(%id, %error, "the terminal begins with an empty screen"),
         }
     }
 }

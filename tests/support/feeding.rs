@@ -10,6 +10,7 @@ use std::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixDatagram},
     },
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::Path,
     process::{Child, Command},
 };
@@ -68,14 +69,21 @@ pub fn change_state(instance: &Instance, change: impl FnOnce(&Path)) {
     kill_process(supervisor, Signal::KILL).unwrap();
     let stat = format!("/proc/{}/stat", supervisor.as_raw_nonzero());
     spin_until("the supervisor's end", || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")));
-    change(&instance.state_dir());
+    // One that stays stopped would never end.
+    let changed = catch_unwind(AssertUnwindSafe(|| change(&instance.state_dir())));
     kill_process(keeper, Signal::CONT).unwrap();
+    changed.unwrap_or_else(|panic| resume_unwind(panic));
     instance.log.await_count(" ready ", ready + 1);
 }
 
-/// The database of a supervisor that is not there, opened as it would.
+/// The database of a supervisor that is not there, opened as it would: once the last of its threads has let go of it.
 pub fn database(state: &Path) -> Store {
-    Store::open(&state.join("store")).unwrap()
+    let mut opened = None;
+    spin_until("the store's lock", || {
+        opened = Store::open(&state.join("store")).ok();
+        opened.is_some()
+    });
+    opened.unwrap()
 }
 
 /// A child on a terminal of its own that no kaval has made, ended when dropped.
