@@ -1,5 +1,5 @@
-//! What a directory is on: a disk of this machine, memory, or somebody else's; and whether it can be written to. Asks the kernel, decides
-//! nothing.
+//! What a directory is on: a disk of this machine, memory, or somebody else's; and whether it can be written to. Asks the
+//! kernel, decides nothing.
 
 use std::{io, path::Path};
 

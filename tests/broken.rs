@@ -1,5 +1,5 @@
-//! What others have broken, with a real supervisor: the broken part is set aside under a name that says so, the rest goes on, one line tells of
-//! it, and no child is ended for it.
+//! What others have broken, with a real supervisor: the broken part is set aside under a name that says so, the rest goes on,
+//! one line tells of it, and no child is ended for it.
 
 #[path = "support/feeding.rs"]
 mod feeding;
@@ -162,6 +162,8 @@ fn a_torn_journal_is_set_aside_and_terminals_go_on_behind_a_gap() {
     }
     let names = ["a", "b", "c", "d"];
     names.iter().for_each(|name| talker(&instance, name));
+    instance.ok(&["new", "-d", "e", "--no-log", "--", "sh", "-c", "seq 1 30000; echo shown; exec sleep 1000"]);
+    instance.ok(&["wait", "e", "--match", "shown"]);
     let pids: Vec<_> = instance.ls().iter().map(|term| term["pid"].clone()).collect();
     let begun = (names.len() * "begun\r\n".len()) as u64;
     support::spin_until("the log", || status(&instance)["log"]["logged_bytes"].as_u64() >= Some(begun));
@@ -192,6 +194,7 @@ fn a_torn_journal_is_set_aside_and_terminals_go_on_behind_a_gap() {
         let lines = set_aside(&instance);
         assert!((0..lanes).all(|lane| tells(&lines, &[&format!("journal {lane} ")])), "{kind}: {lines:#?}");
         assert_eq!(instance.ls().iter().map(|term| term["pid"].clone()).collect::<Vec<_>>(), pids, "{kind}");
+        assert!(offsets()[4] > before[4], "{kind}: an offset is given twice of what is not logged");
         assert!(names.iter().all(|name| instance.ok(&["screen", name]).starts_with("begun\n")), "{kind}: screens are gone");
         let word = format!("round{round}");
         names.iter().for_each(|name| talks(&instance, name, &word));
@@ -199,7 +202,13 @@ fn a_torn_journal_is_set_aside_and_terminals_go_on_behind_a_gap() {
         instance.kill_supervisor();
         names.iter().for_each(|name| assert!(raw(&instance, name).contains(&format!("got {word}")), "{kind}, {name}"));
     }
-    assert_eq!(aside_files(&instance.state_dir(), "journal-0.damaged-"), 2, "of garbage, and of what was damaged");
+    let aside: Vec<_> =
+        (0..lanes).map(|lane| aside_files(&instance.state_dir(), &format!("journal-{lane}.damaged-"))).collect();
+    let expected = (0..lanes).map(|lane| if 5 % lanes == lane { 0 } else { 2 });
+    assert!(
+        aside.iter().copied().eq(expected),
+        "of garbage, and of what was damaged, but where something is not logged: {aside:?}"
+    );
 }
 
 /// Writes over the first record of every journal.

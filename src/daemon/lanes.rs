@@ -14,7 +14,10 @@ use anyhow::Context;
 use kaval_actors::{
     Findings, TermId,
     log::{
-        journal::{self, DataPath, Journal, JournalError, JournalFds, Recovery, aside},
+        journal::{
+            self, DataPath, Journal, JournalError, JournalFds, Recovery,
+            aside::{self, Held},
+        },
         service::Log,
     },
     registry::Pulse,
@@ -25,6 +28,9 @@ use kaval_actors::{
 /// More lanes than this do not help: one moves some 40 MB/s of drawn output.
 const LANES_MAX: usize = 8;
 
+/// What may have gone through a journal of which nothing is known: no terminal puts out more in years.
+const EVER_UNKNOWN: u64 = 1 << 44;
+
 /// What was started.
 pub(super) struct Lanes {
     /// To be kept: an arbiter ends when it is dropped.
@@ -33,7 +39,7 @@ pub(super) struct Lanes {
     /// The last terminal that the journals have records of, whether it is still known or not.
     pub(super) last_id: Option<TermId>,
     /// The lanes whose journal is lost, and how much output it may have held.
-    pub(super) lost: BTreeMap<u32, u64>,
+    pub(super) lost: BTreeMap<u32, Held>,
 }
 
 /// What lanes are started from.
@@ -51,7 +57,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) findings: &'a Findings,
 }
 
-/// Starts as many lanes as there were, or, at the first start, processors. A lane whose journal cannot be read gets a new one, and says so.
+/// Starts as many lanes as there were, or, at the first start, processors. A lane whose journal cannot be read gets a new one,
+/// and says so.
 ///
 /// # Errors
 /// When the system has no descriptors, memory or threads left.
@@ -73,7 +80,7 @@ pub(super) fn start(inventory: &mut Inventory, around: &Surroundings<'_>) -> any
             around
                 .findings
                 .note(format!("journal {lane} was not kept: output that was not on disk yet is lost, and it has a new one"));
-            started.lost.insert(lane, around.bytes_max / u64::from(lanes));
+            started.lost.insert(lane, Held { now: around.bytes_max / u64::from(lanes), ever: EVER_UNKNOWN });
         }
         started.start_one(lane, lanes, kept.take(), around)?;
     }
@@ -98,7 +105,7 @@ impl Lanes {
                 return Err(error).context("cannot open a journal that was kept");
             }
             (Some(Err(error)), Some(file)) => {
-                self.lost.insert(lane, aside::memory_bytes(file.as_fd()));
+                self.lost.insert(lane, aside::held(file.as_fd()));
                 put_aside(lane, lanes, &error, file.as_fd(), around);
                 open(&arbiter, fresh(lane, around)?, share, path, log).context("cannot begin a journal")?;
             }
@@ -113,7 +120,7 @@ impl Lanes {
 
 /// Writes a journal that cannot be read down for whoever can, unless there is output in it that must not be on disk.
 fn put_aside(lane: u32, lanes: u32, error: &JournalError, file: BorrowedFd<'_>, around: &Surroundings<'_>) {
-    let bytes = aside::memory_bytes(file);
+    let bytes = aside::held(file).now;
     let may_be_written = !around.unlogged.iter().any(|id| id.0 % lanes == lane);
     let fate = if may_be_written {
         let aside = around.state_dir.join(format!("journal-{lane}.damaged-{}", now_ms()));
@@ -125,7 +132,7 @@ fn put_aside(lane: u32, lanes: u32, error: &JournalError, file: BorrowedFd<'_>, 
         "dropped, since it may hold output of terminals that are not logged".to_owned()
     };
     around.findings.note(format!(
-        "journal {lane} cannot be read ({error}) and is {fate}: at most {bytes} bytes of output that were not on disk yet are missing"
+        "journal {lane} cannot be read ({error}) and is {fate}: at most {bytes} bytes that were not on disk yet are missing"
     ));
 }
 

@@ -40,14 +40,19 @@ use actix_rt::ArbiterHandle;
 use anyhow::{Context, bail};
 use kaval_actors::{
     Findings, Size, TermId,
-    log::{journal::DataPath, replay, service::Log, store::Store},
+    log::{
+        journal::{DataPath, aside::Held},
+        replay,
+        service::Log,
+        store::Store,
+    },
     pty::{cgroup::Groups, launch::FileLimits},
     registry::{Ledger, LedgerError, Pulse, Ready, Registry, RegistryParts},
     supervisor::{
         Custody, NoCustody, Supervisor, SupervisorParts,
         execute::{Executor, Surroundings},
         inventory::{Inventory, Stray},
-        manifest::Record,
+        manifest::{Manifest, Record},
     },
     terminal::Lane,
 };
@@ -246,8 +251,8 @@ async fn supervise(
     let findings = Findings::default();
     if let Some(Kind::Remote(name)) = Disk::under(state_dir).ok().map(|disk| disk.kind) {
         findings.note(format!(
-            "state directory {} is on a file system that is not this machine's own ({name}): that only one supervisor uses it, and that what was \
-             written is there after a crash, is as true as that makes it; a local disk is better (--state-dir)",
+            "state directory {} is on a file system that is not this machine's own ({name}): its locks, which keep a second \
+             supervisor out, and its flushes are as good as whoever runs it makes them; a local disk is better (--state-dir)",
             state_dir.display()
         ));
     }
@@ -269,7 +274,7 @@ async fn supervise(
         findings: &findings,
     };
     let Lanes { arbiters, handles: lanes, last_id, lost } = lanes::start(&mut inventory, &around)?;
-    go_on_behind_what_is_lost(&mut records, &inventory, &lost, &lanes, &log).await;
+    go_on_behind_what_is_lost(&mut records, &inventory, &lost, &lanes, &log, &manifest).await?;
     // An id that the journals know is not given again, even if its record was lost with a damaged store.
     let next_id = next_id.max(store::after(last_id));
     manifest.skip_to(next_id)?;
@@ -329,8 +334,8 @@ async fn supervise(
     Ok(end)
 }
 
-/// Has the custodian drop what is of no use, unless something else is kept under its name: what may be dropped of that is a matter of the
-/// terminal's end.
+/// Has the custodian drop what is of no use, unless something else is kept under its name: what may be dropped of that is a
+/// matter of the terminal's end.
 fn drop_strays(inventory: &Inventory, custody: &dyn Custody, findings: &Findings) {
     for Stray { name, why } in &inventory.strays {
         findings.note(format!("the descriptor {name} that was kept is of no use and was closed: {why}"));
@@ -342,24 +347,27 @@ fn drop_strays(inventory: &Inventory, custody: &dyn Custody, findings: &Findings
     }
 }
 
-/// Has terminals whose journal is lost go on with their last screen that is on disk, behind all output that the journal may have held: no offset
-/// stands for two bytes, and the log has a gap there.
+/// Has terminals whose journal is lost go on with their last screen that is on disk, behind all output that the journal may
+/// have held: no offset stands for two bytes, and the log has a gap there.
 async fn go_on_behind_what_is_lost(
     records: &mut BTreeMap<TermId, Record>,
     inventory: &Inventory,
-    lost: &BTreeMap<u32, u64>,
+    lost: &BTreeMap<u32, Held>,
     lanes: &[ArbiterHandle],
     log: &Log,
-) {
+    manifest: &Manifest,
+) -> anyhow::Result<()> {
     for (&id, record) in records {
         let lane = id.0 % lanes.len() as u32;
         let master = inventory.terminals.get(&id).and_then(|held| held.master.as_ref());
-        let (Some(master), Some(bytes)) = (master, lost.get(&lane)) else { continue };
+        let (Some(master), Some(held)) = (master, lost.get(&lane)) else { continue };
         let end = log.stats().end(id);
-        let offset = record.offset.max(end.unwrap_or(0)) + bytes;
+        // What is not logged was nowhere else.
+        let offset = record.offset.max(end.unwrap_or(0)) + if record.logged { held.now } else { held.ever };
         record.offset = offset;
         let (cols, rows) = master.size().unwrap_or_default();
         record.size = Size::new(cols.into(), rows.into()).unwrap_or(record.size);
+        manifest.put(record)?;
         let (Some(end), size) = (end, record.size) else { continue };
         match log.read(id, move |reader| replay::screen(reader, size, end)).await {
             Ok(mut mirror) => {
@@ -375,6 +383,7 @@ async fn go_on_behind_what_is_lost(
             Err(error) => tracing::warn!(%id, %error, "the terminal begins with an empty screen"),
         }
     }
+    Ok(())
 }
 
 /// Starts the log thread, for all terminals but those that were told to stay off the disk.

@@ -1,5 +1,5 @@
-//! Opening the database: one that is damaged is set aside, and what it knew of terminals that live is found out again. So is what it does
-//! not know of them, or knows otherwise, since it is a copy of another time or of another machine.
+//! Opening the database: one that is damaged is set aside, and what it knew of terminals that live is found out again. So is
+//! what it does not know of them, or knows otherwise, since it is a copy of another time or of another machine.
 //!
 //! **Invariant.** Only damage sets a database aside. A disk that is full, read-only or away is an error that ends the start and touches
 //! nothing: the keeper holds the terminals and tries again.
@@ -45,7 +45,7 @@ pub(super) struct Opened {
     pub(super) next_id: TermId,
     /// Terminals that have a log and no record, since that did not decode.
     pub(super) unknown: BTreeSet<TermId>,
-    /// It is a new one, in place of one that was damaged.
+    /// It is a new one, in place of one that was damaged, or an old copy.
     pub(super) renewed: bool,
     /// Names the state directory: journals know it as well.
     pub(super) lineage: u64,
@@ -73,8 +73,9 @@ pub(super) fn open(
     Ok(opened)
 }
 
-/// A database and journals that are used together bear one number. Where they do not, one of them is from elsewhere, and its ids are other
-/// terminals': what runs is worth more than what is recorded, and what is recorded more than what the journals of ended ones have left.
+/// A database and journals that are used together bear one number. Where they do not, one of them is from elsewhere, and its
+/// ids are other terminals': what runs is worth more than what is recorded, and what is recorded more than what the journals of
+/// ended ones have left.
 fn of_one_lineage(path: &Path, mut opened: Opened, inventory: &mut Inventory, findings: &Findings) -> anyhow::Result<Opened> {
     let (own, kept) = (opened.manifest.lineage()?, inventory.journals.values().find_map(JournalFds::lineage));
     let is_foreign = own.is_some() && kept.is_some() && own != kept;
@@ -125,6 +126,7 @@ impl Opened {
         let record = match self.records.get(&id) {
             Some(record) if is_outdated(record, held) => {
                 findings.note(format!("terminal {id} ({}) is recorded as ended, and lives: it is taken back", record.name));
+                self.renewed = true;
                 Record { state: State::Live, ending: false, ..record.clone() }
             }
             Some(_) => return Ok(()),

@@ -1,4 +1,5 @@
-//! Gives a running keeper descriptors that no supervisor has stored, as if one had: for that it lies about who it is, which only root may.
+//! Gives a running keeper descriptors that no supervisor has stored, as if one had: for that it lies about who it is, which
+//! only root may.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::{

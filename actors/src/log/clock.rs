@@ -1,7 +1,8 @@
 //! What time it is for what is removed by its age. Pure: the clock on the wall and the one that never jumps in, a time out.
 //!
-//! **Invariant.** A wall clock that leaps ahead makes nothing old at once: it is believed once it has stood so for [`BELIEVED_AFTER`]. One that
-//! goes back is believed at once, since that removes less; what is bounded by bytes stays so whatever the time is.
+//! **Invariant.** A wall clock that leaps ahead makes nothing old at once: it is believed once it has stood so for
+//! [`BELIEVED_AFTER`]. One that goes back is believed at once, since that removes less; what is bounded by bytes stays so
+//! whatever the time is.
 
 use std::time::Duration;
 

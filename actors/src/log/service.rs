@@ -53,8 +53,9 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts the thread, on which `on_start` is called first, and returns when it knows what is there. Terminals that are `known`
-    /// are logged; logs of others are deleted: they were forgotten by a supervisor that was killed over it. What it finds broken it notes among the `findings`.
+    /// Starts the thread, on which `on_start` is called first, and returns when it knows what is there. Terminals that are
+    /// `known` are logged; logs of others are deleted: they were forgotten by a supervisor that was killed over it. What it
+    /// finds broken it notes among the `findings`.
     ///
     /// # Errors
     /// When no thread can be had.

@@ -178,15 +178,16 @@ impl Store {
         Ok(())
     }
 
-    /// Whether its files are no longer where they were: deleted, moved away, or with others in their place. It goes on in what it has open,
-    /// which nobody finds again.
+    /// Whether its files are no longer where they were: deleted, moved away, or with others in their place. It goes on in what
+    /// it has open, which nobody finds again.
     pub fn is_displaced(&self) -> bool {
         let open = self.0.open.read().unwrap_or_else(PoisonError::into_inner);
         open.as_ref().is_some_and(|open| open.file.is_some() && open.file != file_id(&self.0.path))
     }
 
-    /// Writes a database that is displaced down where it was, from what it has open, and goes on there; where to it has moved what it found in
-    /// that place. Others wait meanwhile. A kill leaves what [`Store::open`] is to find in `PATH.new`, or at its place.
+    /// Writes a database that is displaced down where it was, from what it has open, and goes on there; where to it has moved
+    /// what it found in that place. Others wait meanwhile. A kill leaves what [`Store::open`] is to find in `PATH.new`, or at
+    /// its place.
     ///
     /// # Errors
     /// When it cannot be read any more, or not written; it goes on as it is then.

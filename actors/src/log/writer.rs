@@ -337,7 +337,11 @@ impl Writer {
 
     /// Somebody has deleted the store, or put another in its place.
     fn put_store_back(&mut self) -> Result<(), PassError> {
-        let aside = self.store.put_back()?;
+        // It takes as long as there is much, and nobody is to think that this thread hangs.
+        self.stats.set_busy(false);
+        let put_back = self.store.put_back();
+        self.stats.set_busy(true);
+        let aside = put_back?;
         self.logs.clear();
         let other =
             aside.map_or_else(String::new, |aside| format!("; what was in its place is set aside as {}", aside.display()));

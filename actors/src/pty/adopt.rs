@@ -42,8 +42,8 @@ pub fn is_on(pidfd: BorrowedFd<'_>, master: &Master) -> bool {
     terminal_of(pidfd).flatten().is_some_and(|number| Some(number) == master.number())
 }
 
-/// Whether a pidfd's process lives and cannot be the child of this PTY: it has another terminal, or none while somebody else leads the
-/// session of this one.
+/// Whether a pidfd's process lives and cannot be the child of this PTY: it has another terminal, or none while somebody else
+/// leads the session of this one.
 pub fn is_elsewhere(pidfd: BorrowedFd<'_>, master: &Master) -> bool {
     match terminal_of(pidfd) {
         Some(Some(number)) => Some(number) != master.number(),
@@ -58,8 +58,8 @@ fn terminal_of(pidfd: BorrowedFd<'_>) -> Option<Option<u32>> {
     terminal_in(&stat)
 }
 
-/// The terminal in a line of `/proc/PID/stat`: field 7, after the name in parentheses. It is a device, whose minor number is in bits 0 to 7
-/// and 20 to 31, and whose major number in the 12 between.
+/// The terminal in a line of `/proc/PID/stat`: field 7, after the name in parentheses. It is a device, whose minor number is in
+/// bits 0 to 7 and 20 to 31, and whose major number in the 12 between.
 fn terminal_in(stat: &str) -> Option<Option<u32>> {
     let device = stat.rsplit_once(") ")?.1.split(' ').nth(4)?.parse::<i32>().ok()? as u32;
     let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);

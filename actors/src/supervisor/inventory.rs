@@ -1,7 +1,8 @@
 //! What is: the descriptors that a custodian handed back, sorted, and the processes behind them.
 //!
-//! A name says what a descriptor should be; whether it is that is asked of the kernel. What is something else is a [`Stray`], named with the
-//! reason; of two terminals under one name the one counts on which the child is, and the other is a spare, which may have somebody on it.
+//! A name says what a descriptor should be; whether it is that is asked of the kernel. What is something else is a [`Stray`],
+//! named with the reason; of two terminals under one name the one counts on which the child is, and the other is a spare, which
+//! may have somebody on it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -74,8 +75,8 @@ struct LaneParts {
 }
 
 impl Inventory {
-    /// Sorts what was handed back. Of two descriptors of the same thing under one name the first counts: a kill between handing one over
-    /// and learning that it is held makes a second.
+    /// Sorts what was handed back. Of two descriptors of the same thing under one name the first counts: a kill between handing
+    /// one over and learning that it is held makes a second.
     pub fn sort(handed_back: Vec<(String, OwnedFd)>) -> Self {
         let mut inventory = Self::default();
         let (mut terms, mut lanes) = (BTreeMap::<TermId, TermParts>::new(), BTreeMap::<u32, LaneParts>::new());

@@ -158,11 +158,13 @@ impl Manifest {
     /// [`ManifestError::Store`], [`ManifestError::Format`], [`ManifestError::Missing`].
     pub fn open(store: &Store) -> Result<Self, ManifestError> {
         let tree = store.tree(TREE);
-        let format = tree.get(FORMAT_KEY)?.map(|bytes| number(&bytes));
-        match format {
+        let format = tree.get(FORMAT_KEY)?;
+        let is_number = |bytes: &Vec<u8>| bytes.len() == size_of::<u32>();
+        match format.as_ref().filter(|bytes| is_number(bytes)).map(|bytes| number(bytes)) {
             Some(FORMAT) => {}
             Some(found) => return Err(ManifestError::Format { found }),
-            None if !store.is_new() => return Err(ManifestError::Missing),
+            None if format.is_none() && !store.is_new() => return Err(ManifestError::Missing),
+            // The state directory's own number was looked at before: this one is torn, and says nothing.
             None => {
                 tree.write_through(vec![(FORMAT_KEY.to_vec(), Some(FORMAT.to_be_bytes().to_vec()))])?;
             }
@@ -318,6 +320,9 @@ mod tests {
             );
             assert!(lines[1].ends_with("it is of terminal 6"), "{lines:?}");
         }
+        manifest.tree.write(vec![(FORMAT_KEY.to_vec(), Some(vec![7]))]).unwrap();
+        assert_eq!(Manifest::open(&store).unwrap().load(&findings).unwrap().len(), 1);
+        assert_eq!(manifest.tree.get(FORMAT_KEY).unwrap(), Some(FORMAT.to_be_bytes().to_vec()));
         manifest.tree.write(vec![(FORMAT_KEY.to_vec(), Some(2u32.to_be_bytes().to_vec()))]).unwrap();
         assert!(matches!(Manifest::open(&store), Err(ManifestError::Format { found: 2 })));
     }

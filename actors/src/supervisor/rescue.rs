@@ -1,4 +1,5 @@
-//! A record for a terminal that has none, or has one of another time: its manifest was lost, or is an old copy, and it lives on.
+//! A record for a terminal that has none, or has one of another time: its manifest was lost, or is an old copy, and it lives
+//! on.
 //!
 //! **Invariant.** A child that runs is never ended for the supervisor's own troubles: what can be learnt of it from the kernel makes a
 //! record. Its environment overrides and how it was to be restarted cannot, and are not guessed at.

@@ -65,7 +65,8 @@ impl Lane {
         strays.into_iter().for_each(|id| journal.forget(id));
     }
 
-    /// Begins a terminal's records at `offset` with the checkpoint of its screen: what came before was in a journal that is lost.
+    /// Begins a terminal's records at `offset` with the checkpoint of its screen: what came before was in a journal that is
+    /// lost.
     ///
     /// # Errors
     /// When the journal takes nothing; the terminal then begins with an empty screen.

@@ -345,8 +345,8 @@ mod tests {
     }
 
     fn shown(change: (&str, &str)) -> Check {
-        let good = "LoadState=loaded\nUnitFileState=enabled\nActiveState=active\nType=notify\nKillMode=process\nRestart=always\n\
-                    OOMPolicy=continue\nStartLimitIntervalUSec=0\nFileDescriptorStoreMax=16384\nWatchdogUSec=30s\n";
+        let good = "LoadState=loaded\nUnitFileState=enabled\nActiveState=active\nKillMode=process\nRestart=always\n\
+                    OOMPolicy=continue\nStartLimitIntervalUSec=0\nFileDescriptorStoreMax=16384\n";
         let properties = good.lines().map(|line| match line.split_once('=') {
             Some((key, _)) if key == change.0 => format!("{key}={}\n", change.1),
             Some(_) | None => format!("{line}\n"),

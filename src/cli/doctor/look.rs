@@ -167,7 +167,8 @@ fn socket_mode(socket: &Path) -> Option<(PathBuf, u32, bool)> {
 }
 
 /// What matters of the unit.
-const PROPERTIES: &str = "LoadState,UnitFileState,ActiveState,Type,KillMode,Restart,OOMPolicy,StartLimitIntervalUSec,FileDescriptorStoreMax,WatchdogUSec";
+const PROPERTIES: &str =
+    "LoadState,UnitFileState,ActiveState,KillMode,Restart,OOMPolicy,StartLimitIntervalUSec,FileDescriptorStoreMax";
 
 fn unit() -> Unit {
     if !Path::new("/run/systemd/system").exists() {

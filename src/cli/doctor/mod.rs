@@ -1,11 +1,11 @@
 //! `kaval doctor`: what kaval needs of its surroundings, checked one by one, with what to do about each.
 //!
 //! ```text
-//!   look (files, kernel, systemd, the supervisor if it answers) ──► facts ──► judge, pure ──► Check: ok, warn or fail; a line each
+//!   look (files, kernel, systemd, the supervisor if it answers) ──► facts ──► judge, pure ──► Check: ok, warn or fail
 //! ```
 //!
-//! **Invariants.** Nothing is changed, and nothing is waited for longer than [`look::ANSWER_MAX`]. No supervisor has to run. What cannot be found out is
-//! said, and is no failure.
+//! **Invariants.** Nothing is changed, and nothing is waited for longer than [`look::ANSWER_MAX`]. No supervisor has to run.
+//! What cannot be found out is said, and is no failure.
 
 mod judge;
 mod look;

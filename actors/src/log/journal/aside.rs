@@ -20,9 +20,18 @@ use rustix::{
 /// Bytes that are copied in one go.
 const COPY_BYTES: usize = 64 * 1024;
 
-/// Bytes of memory that a file in memory takes.
-pub fn memory_bytes(file: BorrowedFd<'_>) -> u64 {
-    fstat(file).map_or(0, |stat| stat.st_blocks as u64 * 512)
+/// How much output a journal may have held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes that are in memory: all that is not on disk yet is among them.
+    pub now: u64,
+    /// Bytes that ever went through it.
+    pub ever: u64,
+}
+
+/// How much that can be at most, by the size of its file.
+pub fn held(file: BorrowedFd<'_>) -> Held {
+    fstat(file).map_or(Held { now: 0, ever: 0 }, |stat| Held { now: stat.st_blocks as u64 * 512, ever: stat.st_size as u64 })
 }
 
 /// Copies all that a file in memory holds into a new one at `path`, which only its owner may read.
@@ -81,7 +90,8 @@ mod tests {
         let mut bytes = vec![0; 100_000];
         copied.read_exact_at(&mut bytes, far).unwrap();
         assert!(bytes.iter().all(|byte| *byte == 8) && copied.metadata().unwrap().len() == far + 100_000);
-        assert!(memory_bytes(file.as_fd()) < 1 << 20 && memory_bytes(copied.as_fd()) < 1 << 20);
+        assert!(held(file.as_fd()).now < 1 << 20 && held(copied.as_fd()).now < 1 << 20);
+        assert_eq!(held(file.as_fd()).ever, far + 100_000);
         assert!(copy(file.as_fd(), &path).is_err(), "what is there is not written over");
     }
 }
