@@ -36,7 +36,9 @@ fn a_supervisor_that_runs_well_is_found_well_and_a_line_a_check_says_so() {
     let instance = Instance::start();
     let (checks, code) = doctor(&mut instance.command::<&str>(&[]));
     assert_eq!(code, Some(0), "{checks:#?}");
-    for name in ["socket", "permissions", "configuration", "systemd unit", "ptys", "open files", "disk", "clock", "kernel"] {
+    let names =
+        ["socket", "permissions", "configuration", "systemd unit", "linger", "ptys", "open files", "disk", "clock", "kernel"];
+    for name in names {
         assert!(["ok", "warn"].contains(&text(check(&checks, name), "verdict")), "{checks:#?}");
     }
     assert_eq!(check(&checks, "socket")["verdict"], "ok");

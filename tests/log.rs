@@ -1,5 +1,7 @@
 //! The log on disk, with a real supervisor: what is there when everything else is gone, and what a disk that fails costs.
 
+#[path = "support/feeding.rs"]
+mod feeding;
 mod support;
 
 use std::{
@@ -8,6 +10,7 @@ use std::{
     process::Command,
 };
 
+use feeding::change_state;
 use kaval::{
     client::{Incoming, Session, SessionOptions, Update},
     wire::{AttachFrom, AttachMode, Event, HistoryFormat, Op},
@@ -272,4 +275,24 @@ fn a_store_cut_short_or_gone_under_a_supervisor_that_is_killed_leaves_terminals_
         let text = String::from_utf8(history).unwrap();
         assert!(text.starts_with("begun") && text.contains(&format!("got round {round}")), "{text:?}");
     }
+}
+
+#[test]
+fn what_neither_an_old_backup_nor_the_journal_has_is_a_gap_of_known_length() {
+    let instance = Instance::start_with(SMALL_JOURNAL, &[]);
+    let record = emit(&instance, "flood", "flood");
+    await_written(&record, 1 << 20);
+    let (store, backup) = (store(&instance), instance.path("backup"));
+    let copy = |from: &Path, to: &Path| assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    change_state(&instance, |_| copy(&store, &backup));
+    await_written(&record, 32 << 20);
+    change_state(&instance, |_| {
+        fs::remove_dir_all(&store).unwrap();
+        copy(&backup, &store);
+    });
+    instance.log.await_count("output is missing from the log", 1);
+    fs::write(instance.path("stop"), "").unwrap();
+    instance.ok(&["wait", "flood", "--exit"]);
+    let missing = missing(&pieces(&instance, "flood"), &fs::read(record).unwrap());
+    assert!(missing > 1 << 20 && missing < 60 << 20, "{missing} bytes are missing");
 }

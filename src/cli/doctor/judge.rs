@@ -40,7 +40,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Check> {
     checks.push(permissions(facts));
     checks.push(config(facts));
     checks.push(unit(&facts.unit));
-    checks.extend(facts.linger.as_ref().map(linger));
+    checks.push(linger(facts.linger.as_ref()));
     checks.push(ptys(&facts.ptys));
     checks.push(files(facts.files_max, facts.terms_max));
     checks.push(match &facts.disk {
@@ -175,7 +175,10 @@ fn unit(unit: &Unit) -> Check {
     }
 }
 
-fn linger(Linger { user, enabled }: &Linger) -> Check {
+fn linger(linger: Option<&Linger>) -> Check {
+    let Some(Linger { user, enabled }) = linger else {
+        return Check::ok("linger", "it is not needed: this is root, or systemd does not run here");
+    };
     if *enabled {
         return Check::ok("linger", format!("services of {user} outlive a logout"));
     }
@@ -296,7 +299,7 @@ mod tests {
     #[test]
     fn where_all_is_well_only_the_supervisor_that_does_not_run_is_told() {
         assert_eq!(verdicts(&facts()), [("socket", Verdict::Warn)]);
-        assert_eq!(all(&facts()).len(), 9);
+        assert_eq!(all(&facts()).len(), 10);
     }
 
     /// Each thing that can be wrong, alone.
