@@ -23,7 +23,7 @@ use std::{
 };
 
 use kaval_actors::{
-    TermId,
+    Findings, TermId,
     log::{
         journal::{DataPath, Journal, JournalError, JournalFds, RECORD_MAX},
         piece::{PageStart, Piece},
@@ -64,7 +64,8 @@ impl Stage {
     fn new(dir: &Path) -> Self {
         let limits = Limits { term_bytes_max: u64::MAX, age_max: Duration::from_secs(1 << 30), total_bytes_max: u64::MAX };
         let settings = Settings { sync: Duration::from_secs(1), stall_max: Duration::from_secs(5), limits };
-        let log = Log::start(Store::open(dir).unwrap(), settings, (1..=1000).map(TermId).collect(), || ()).unwrap();
+        let known = (1..=1000).map(TermId).collect();
+        let log = Log::start(Store::open(dir).unwrap(), settings, known, Findings::default(), || ()).unwrap();
         let (mut journal, _) = Journal::open(JournalFds::create().unwrap(), 64 << 20, DataPath::Splice).unwrap();
         log.follow(journal.follow(log.bell()).unwrap());
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();

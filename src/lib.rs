@@ -7,6 +7,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
+pub mod disk;
 pub mod fdstore;
 pub mod http;
 pub mod keeper;

@@ -8,10 +8,11 @@ use std::{
 
 /// Which modules of the root crate a module may name.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("cli", &["client", "config", "daemon", "places", "private", "wire"]),
+    ("cli", &["client", "config", "daemon", "disk", "places", "private", "wire"]),
     ("client", &["wire"]),
     ("config", &[]),
-    ("daemon", &["config", "fdstore", "http", "keeper", "places", "private", "socket", "wire", "vitals"]),
+    ("daemon", &["config", "disk", "fdstore", "http", "keeper", "places", "private", "socket", "wire", "vitals"]),
+    ("disk", &[]),
     ("fdstore", &[]),
     ("http", &["vitals"]),
     ("keeper", &["fdstore"]),
@@ -24,11 +25,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// The same inside the actors: `supervisor → terminal → {pty, log → mirror}`, and both tell the registry.
 const ACTORS_MAY_USE: &[(&str, &[&str])] = &[
+    ("findings", &[]),
     ("id", &[]),
-    ("log", &["mirror"]),
+    ("log", &["findings", "mirror"]),
     ("mirror", &[]),
     ("pty", &[]),
-    ("registry", &["log", "mirror", "pty"]),
+    ("registry", &["findings", "log", "mirror", "pty"]),
     ("supervisor", &["log", "pty", "registry", "terminal"]),
     ("terminal", &["log", "mirror", "pty", "registry"]),
 ];

@@ -1,5 +1,7 @@
 //! The log on disk, with a real supervisor: what is there when everything else is gone, and what a disk that fails costs.
 
+#[path = "support/feeding.rs"]
+mod feeding;
 mod support;
 
 use std::{
@@ -8,10 +10,12 @@ use std::{
     process::Command,
 };
 
+use feeding::change_state;
 use kaval::{
     client::{Incoming, Session, SessionOptions, Update},
     wire::{AttachFrom, AttachMode, Event, HistoryFormat, Op},
 };
+use rustix::process::{Signal, kill_process};
 use support::{Instance, example};
 use tempfile::TempDir;
 
@@ -235,10 +239,12 @@ fn terminals_taken_back_without_their_records_keep_what_they_were_told_to_keep_o
     instance.ok(&["new", "-d", "ended", "--", "true"]);
     instance.ok(&["wait", "ended", "--exit"]);
     let before: Vec<_> = instance.ls().iter().map(|term| term["id"].as_u64().unwrap()).collect();
+    // It would write the store anew before it is killed.
+    kill_process(instance.supervisor_pid().unwrap(), Signal::STOP).unwrap();
     fs::remove_dir_all(store(&instance)).unwrap();
     instance.kill_supervisor();
     let names: Vec<String> = instance.ls().iter().map(|term| term["name"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(names, [name(), format!("rescued-{}", before[1]), "secret".to_owned()], "both were begun as talker");
+    assert_eq!(names, [name(), format!("recovered-{}", before[1]), "secret".to_owned()], "both were begun as talker");
     instance.ok(&["new", "-d", "another", "--", "true"]);
     let another = instance.ls().last().unwrap()["id"].as_u64().unwrap();
     assert!(another > before[3], "{another} was another terminal's, which the journal still knows: {before:?}");
@@ -269,4 +275,24 @@ fn a_store_cut_short_or_gone_under_a_supervisor_that_is_killed_leaves_terminals_
         let text = String::from_utf8(history).unwrap();
         assert!(text.starts_with("begun") && text.contains(&format!("got round {round}")), "{text:?}");
     }
+}
+
+#[test]
+fn what_neither_an_old_backup_nor_the_journal_has_is_a_gap_of_known_length() {
+    let instance = Instance::start_with(SMALL_JOURNAL, &[]);
+    let record = emit(&instance, "flood", "flood");
+    await_written(&record, 1 << 20);
+    let (store, backup) = (store(&instance), instance.path("backup"));
+    let copy = |from: &Path, to: &Path| assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    change_state(&instance, |_| copy(&store, &backup));
+    await_written(&record, 32 << 20);
+    change_state(&instance, |_| {
+        fs::remove_dir_all(&store).unwrap();
+        copy(&backup, &store);
+    });
+    instance.log.await_count("output is missing from the log", 1);
+    fs::write(instance.path("stop"), "").unwrap();
+    instance.ok(&["wait", "flood", "--exit"]);
+    let missing = missing(&pieces(&instance, "flood"), &fs::read(record).unwrap());
+    assert!(missing > 1 << 20 && missing < 60 << 20, "{missing} bytes are missing");
 }

@@ -14,6 +14,8 @@ pub mod registry;
 pub mod supervisor;
 pub mod terminal;
 
+mod findings;
 mod id;
 
+pub use findings::Findings;
 pub use id::{Name, NameError, Size, SizeError, TermId};

@@ -76,6 +76,8 @@ pub(super) enum Command {
     Events(Events),
     /// Print how the supervisor is
     Status(Status),
+    /// Check what kaval needs, and say how to mend what is wrong
+    Doctor(Doctor),
     /// Run the supervisor in the foreground
     Serve(Serve),
     /// Read the configuration again and make the terminals that it declares
@@ -343,6 +345,24 @@ pub(super) struct Status {
     #[arg(long)]
     pub(super) json: bool,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = DOCTOR_HELP)]
+pub(super) struct Doctor {
+    /// The configuration [default: ~/.config/kaval/kaval.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Where the supervisor keeps its state [default: ~/.local/state/kaval]
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+const DOCTOR_HELP: &str = "\
+A line a check: ok, warn or fail, what was found, and how to mend it. Nothing is changed, and no supervisor has to
+run. Exit code 1 if something fails, else 0.";
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {

@@ -16,6 +16,7 @@ mod attach;
 mod background;
 mod clipboard;
 mod commands;
+mod doctor;
 mod events;
 mod fit;
 mod history;
@@ -187,6 +188,7 @@ async fn client_command(sockets: Sockets, command: Command) -> Result<ExitCode, 
         Command::Screen(screen) => commands::screen(&sockets, &screen).await,
         Command::History(history) => history::history(&sockets, &history).await,
         Command::Events(args) => events::events(&sockets, args).await,
+        Command::Doctor(args) => doctor::doctor(&sockets, &args).await,
         Command::Status(args) => status::status(&sockets, &args).await,
         Command::Shutdown(shutdown) => commands::shutdown(&sockets, &shutdown).await,
         Command::Rename(rename) => admin::rename(&sockets, &rename).await,

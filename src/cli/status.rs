@@ -69,7 +69,8 @@ fn general(status: &StatusOk) -> Vec<Line> {
         ("descriptors".to_owned(), format!("{} of {}", status.fds.open, status.fds.max), crowded),
         plain("metrics", status.metrics.clone().unwrap_or_else(|| "off".to_owned())),
     ];
-    undone.chain(lines).collect()
+    let aside = status.set_aside.iter().map(|line| ("set aside".to_owned(), line.clone(), true));
+    undone.chain(aside).chain(lines).collect()
 }
 
 fn log(log: &LogInfo) -> String {
@@ -100,6 +101,7 @@ mod tests {
             uptime_ms: 61_000,
             previous_end: "signal 9".to_owned(),
             upgrade_undone: None,
+            set_aside: Vec::new(),
             recovery_ms: Some(5),
             data_path: "splice".to_owned(),
             terms: TermCounts { live: 1, hibernated: 0, exited: 2, lost: 0 },
@@ -121,6 +123,9 @@ mod tests {
         let coloured = render(&status, true);
         let odd: Vec<_> = coloured.lines().filter(|line| line.contains(YELLOW)).collect();
         assert_eq!(odd.len(), 4, "{odd:?}");
+        let broken = StatusOk { set_aside: vec!["the store: as /s".to_owned(), "m1: closed".to_owned()], ..status.clone() };
+        let lines = render(&broken, false);
+        assert!(lines.starts_with("set aside    the store: as /s\nset aside    m1: closed\nversion"), "{lines}");
         let undone = StatusOk { upgrade_undone: Some("/k exited with code 3".to_owned()), ..status };
         assert!(render(&undone, false).starts_with("upgrade      undone: /k exited with code 3\nversion      1.2.3\n"));
     }

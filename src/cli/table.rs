@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::wire::{AttachMode, ClientInfo, CommandInfo, ExitInfo, TermInfo, signal_text};
 
 pub(super) const BOLD: &str = "\x1b[1m";
-const GREEN: &str = "\x1b[32m";
+pub(super) const GREEN: &str = "\x1b[32m";
 pub(super) const YELLOW: &str = "\x1b[33m";
 const DIM: &str = "\x1b[2m";
+pub(super) const RED: &str = "\x1b[31m";
 pub(super) const RESET: &str = "\x1b[m";
 
 /// Longest command shown.

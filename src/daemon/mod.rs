@@ -36,18 +36,25 @@ use std::{
 };
 
 use actix::{Actor, System};
+use actix_rt::ArbiterHandle;
 use anyhow::{Context, bail};
 use kaval_actors::{
-    TermId,
-    log::{journal::DataPath, service::Log, store::Store},
+    Findings, Size, TermId,
+    log::{
+        journal::{DataPath, aside::Held},
+        replay,
+        service::Log,
+        store::Store,
+    },
     pty::{cgroup::Groups, launch::FileLimits},
     registry::{Ledger, LedgerError, Pulse, Ready, Registry, RegistryParts},
     supervisor::{
         Custody, NoCustody, Supervisor, SupervisorParts,
         execute::{Executor, Surroundings},
-        inventory::Inventory,
-        manifest::{FormatNote, Record},
+        inventory::{Inventory, Stray},
+        manifest::{FormatNote, Manifest, Record},
     },
+    terminal::Lane,
 };
 use tokio::sync::oneshot;
 
@@ -62,6 +69,7 @@ use self::{
 };
 use crate::{
     config::{Config, Listen, Metrics},
+    disk::{Disk, Kind},
     fdstore::{self, FdStore},
     http::{self, Endpoint, Port},
     keeper, places,
@@ -106,6 +114,10 @@ pub fn run(options: &ServeOptions) -> anyhow::Result<ExitCode> {
     let state_dir = options.state_dir.clone().unwrap_or_else(places::state_dir);
     private_dir(&state_dir)?;
     let state_dir = fs::canonicalize(&state_dir).with_context(|| format!("state directory {state_dir:?} cannot be used"))?;
+    let disk = Disk::under(&state_dir).with_context(|| format!("state directory {state_dir:?} cannot be used"))?;
+    if disk.read_only {
+        bail!("state directory {state_dir:?} is on a read-only file system: make it writable, or give another --state-dir");
+    }
     formats::check_state(&state_dir)?;
     let _lock = lock::acquire(&state_dir)?;
     let endpoint = port(options.metrics, config.metrics.address).map(http::start).transpose()?;
@@ -235,17 +247,33 @@ async fn supervise(
     let is_ours = listener.is_none();
     let watchdog = store.clone().map(Watchdog::start).transpose().context("cannot start a thread")?;
     let custody = custody(store.clone());
-    for stray in &inventory.strays {
-        tracing::warn!(name = %stray, "a descriptor that was kept is of no use and is dropped");
-        custody.remove(stray)?;
+    let findings = Findings::default();
+    if let Some(Kind::Remote(name)) = Disk::under(state_dir).ok().map(|disk| disk.kind) {
+        findings.note(format!(
+            "state directory {} is on a file system that is not this machine's own ({name}): its locks, which keep a second \
+             supervisor out, and its flushes are as good as whoever runs it makes them; a local disk is better (--state-dir)",
+            state_dir.display()
+        ));
     }
+    drop_strays(&inventory, &*custody, &findings);
+    let store::Opened { store: database, manifest, mut records, next_id, unknown, renewed, lineage } =
+        store::open(&state_dir.join("store"), &mut inventory, &*custody, &findings)?;
     let adopted = inventory.terminals.len();
-    let store::Opened { store: database, manifest, records, next_id, unknown, renewed } =
-        store::open(&state_dir.join("store"), &mut inventory.terminals)?;
     let ledger = Ledger::open(&database, renewed);
-    let log = start_log(database, &config, &records, &unknown)?;
-    let Lanes { arbiters, handles: lanes, last_id } =
-        lanes::start(inventory.journals, config.journal.bytes_max.as_u64(), options.data_path, &*custody, &log)?;
+    let log = start_log(database, &config, &records, &unknown, findings.clone())?;
+    let unlogged = records.values().filter(|record| !record.logged).map(|record| record.id).collect();
+    let around = lanes::Surroundings {
+        bytes_max: config.journal.bytes_max.as_u64(),
+        path: options.data_path,
+        custody: &*custody,
+        log: &log,
+        state_dir,
+        unlogged: &unlogged,
+        lineage,
+        findings: &findings,
+    };
+    let Lanes { arbiters, handles: lanes, last_id, lost } = lanes::start(&mut inventory, &around)?;
+    go_on_behind_what_is_lost(&mut records, &inventory, &lost, &lanes, &log, &manifest).await?;
     // An id that the journals know is not given again, even if its record was lost with a damaged store.
     let next_id = next_id.max(store::after(last_id));
     manifest.skip_to(next_id)?;
@@ -285,7 +313,7 @@ async fn supervise(
     if let Some(endpoint) = &endpoint {
         endpoint.set_ready();
     }
-    let hub = Rc::new(Hub::new(HubParts { supervisor, registry, operator, boot, started, data_path, endpoint }));
+    let hub = Rc::new(Hub::new(HubParts { supervisor, registry, operator, boot, started, data_path, endpoint, findings }));
     let signals = Signals::catch().context("cannot handle signals")?;
     if let Some(store) = &store {
         store.ready()?;
@@ -316,10 +344,68 @@ fn note_format(state_dir: PathBuf, manifest: FormatNote) {
     }));
 }
 
+/// Has the custodian drop what is of no use, unless something else is kept under its name: what may be dropped of that is a
+/// matter of the terminal's end.
+fn drop_strays(inventory: &Inventory, custody: &dyn Custody, findings: &Findings) {
+    for Stray { name, why } in &inventory.strays {
+        findings.note(format!("the descriptor {name} that was kept is of no use and was closed: {why}"));
+        if !inventory.keeps(name)
+            && let Err(error) = custody.remove(name)
+        {
+            tracing::warn!(%name, %error, "the keeper could not drop a descriptor");
+        }
+    }
+}
+
+/// Has terminals whose journal is lost go on with their last screen that is on disk, behind all output that the journal may
+/// have held: no offset stands for two bytes, and the log has a gap there.
+async fn go_on_behind_what_is_lost(
+    records: &mut BTreeMap<TermId, Record>,
+    inventory: &Inventory,
+    lost: &BTreeMap<u32, Held>,
+    lanes: &[ArbiterHandle],
+    log: &Log,
+    manifest: &Manifest,
+) -> anyhow::Result<()> {
+    for (&id, record) in records {
+        let lane = id.0 % lanes.len() as u32;
+        let master = inventory.terminals.get(&id).and_then(|held| held.master.as_ref());
+        let (Some(master), Some(held)) = (master, lost.get(&lane)) else { continue };
+        let end = log.stats().end(id);
+        // What is not logged was nowhere else.
+        let offset = record.offset.max(end.unwrap_or(0)) + if record.logged { held.now } else { held.ever };
+        record.offset = offset;
+        let (cols, rows) = master.size().unwrap_or_default();
+        record.size = Size::new(cols.into(), rows.into()).unwrap_or(record.size);
+        manifest.put(record)?;
+        let (Some(end), size) = (end, record.size) else { continue };
+        match log.read(id, move |reader| replay::screen(reader, size, end)).await {
+            Ok(mut mirror) => {
+                if mirror.resize(size).is_err() {
+                    tracing::warn!(%id, "the screen on disk cannot be drawn at the pty's size");
+                }
+                lanes[lane as usize].spawn_fn(move || {
+                    if let Err(error) = Lane::current().begin_again(id, offset, &mirror.checkpoint()) {
+                        tracing::warn!(%id, %error, "the terminal begins with an empty screen");
+                    }
+                });
+            }
+            Err(error) => tracing::warn!(%id, %error, "the terminal begins with an empty screen"),
+        }
+    }
+    Ok(())
+}
+
 /// Starts the log thread, for all terminals but those that were told to stay off the disk.
-fn start_log(store: Store, config: &Config, records: &BTreeMap<TermId, Record>, unknown: &BTreeSet<TermId>) -> io::Result<Log> {
+fn start_log(
+    store: Store,
+    config: &Config,
+    records: &BTreeMap<TermId, Record>,
+    unknown: &BTreeSet<TermId>,
+    findings: Findings,
+) -> io::Result<Log> {
     let logged = records.values().filter(|record| record.logged).map(|record| &record.id);
-    Log::start(store, config.log.settings(), logged.chain(unknown).copied().collect(), vitals::count_as_log)
+    Log::start(store, config.log.settings(), logged.chain(unknown).copied().collect(), findings, vitals::count_as_log)
 }
 
 /// Where to serve metrics, if anywhere. The default address is shared by all who do not choose one: it may be taken.

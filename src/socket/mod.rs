@@ -33,7 +33,7 @@ use std::{
 use bytes::Bytes;
 
 use actix::Addr;
-use kaval_actors::{log::journal::DataPath, registry::Registry, supervisor::Supervisor};
+use kaval_actors::{Findings, log::journal::DataPath, registry::Registry, supervisor::Supervisor};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Notify, Semaphore},
@@ -89,6 +89,8 @@ pub struct HubParts {
     pub data_path: DataPath,
     /// Where metrics are served, if anywhere.
     pub endpoint: Option<Arc<Endpoint>>,
+    /// What was found to be broken.
+    pub findings: Findings,
 }
 
 /// What all connections share.
@@ -104,6 +106,7 @@ pub struct Hub {
     started: Instant,
     data_path: DataPath,
     endpoint: Option<Arc<Endpoint>>,
+    findings: Findings,
     /// Told when a client asked for the end of everything, once everything has ended.
     pub ended: Notify,
     /// Told when another supervisor is to take this one's place.
@@ -122,7 +125,7 @@ pub struct Hub {
 impl Hub {
     /// A hub without connections.
     pub fn new(parts: HubParts) -> Self {
-        let HubParts { supervisor, registry, operator, boot, started, data_path, endpoint } = parts;
+        let HubParts { supervisor, registry, operator, boot, started, data_path, endpoint, findings } = parts;
         Self {
             supervisor,
             registry,
@@ -131,6 +134,7 @@ impl Hub {
             started,
             data_path,
             endpoint,
+            findings,
             ended: Notify::new(),
             upgrading: Notify::new(),
             connections: Cell::new(0),

@@ -27,6 +27,9 @@ pub struct StatusOk {
     /// Why the last upgrade was undone, and the version before runs on; absent if that is not so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade_undone: Option<String>,
+    /// What was found to be broken at its start or since, and set aside, closed or mended: a line each.
+    #[serde(default)]
+    pub set_aside: Vec<String>,
     /// How long it took from its start until every terminal was taken over, in milliseconds.
     pub recovery_ms: Option<u64>,
     /// How output reaches the journal: `splice`, or `copy`, which a kill may cost bytes.

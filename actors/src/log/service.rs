@@ -18,7 +18,7 @@ use super::{
     store::{Store, StoreError},
     writer::Writer,
 };
-use crate::TermId;
+use crate::{Findings, TermId};
 
 /// Most threads that read logs at one time.
 const READERS_MAX: usize = 4;
@@ -53,12 +53,19 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts the thread, on which `on_start` is called first, and returns when it knows what is there. Terminals that are `known`
-    /// are logged; logs of others are deleted: they were forgotten by a supervisor that was killed over it.
+    /// Starts the thread, on which `on_start` is called first, and returns when it knows what is there. Terminals that are
+    /// `known` are logged; logs of others are deleted: they were forgotten by a supervisor that was killed over it. What it
+    /// finds broken it notes among the `findings`.
     ///
     /// # Errors
     /// When no thread can be had.
-    pub fn start(store: Store, settings: Settings, known: BTreeSet<TermId>, on_start: fn()) -> io::Result<Self> {
+    pub fn start(
+        store: Store,
+        settings: Settings,
+        known: BTreeSet<TermId>,
+        findings: Findings,
+        on_start: fn(),
+    ) -> io::Result<Self> {
         let (commands, queue) = mpsc::channel();
         let (stats, shared) = (Arc::new(Stats::default()), store.clone());
         let (bell_there, bell) = mpsc::channel();
@@ -67,7 +74,7 @@ impl Log {
         let thread = thread::Builder::new().name("kaval-log".into()).spawn(move || {
             on_start();
             let Ok(bell) = bell.recv() else { return };
-            let mut writer = Writer::new(store, settings, queue, bell, thread_stats);
+            let mut writer = Writer::new(store, settings, queue, bell, thread_stats, findings);
             writer.take_stock_or_fail(known);
             let _ = stocked.send(());
             writer.run();

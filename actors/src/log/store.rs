@@ -30,6 +30,9 @@ const CACHE_BYTES: u64 = 8 << 20;
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_RETRY: Duration = Duration::from_millis(10);
 
+/// Bytes that are copied in one go when a database is written anew.
+const COPY_BYTES: usize = 256 << 10;
+
 /// The name of the file that condemns a database.
 const CONDEMNED: &str = "damaged";
 
@@ -102,7 +105,12 @@ struct Shared {
 struct Open {
     db: sled::Db,
     trees: RwLock<HashMap<String, sled::Tree>>,
+    /// What its file is, wherever that is by now.
+    file: Option<FileId>,
 }
+
+/// Device and inode.
+type FileId = (u64, u64);
 
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
@@ -123,19 +131,19 @@ impl Store {
         self.0.is_new
     }
 
-    /// Moves a database that does not open out of the way; where to.
+    /// Moves a database out of the way, under a name that says what it is (`damaged`, say); where to.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    pub fn set_aside(path: &Path, what: &str) -> io::Result<PathBuf> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let mut aside = path.with_file_name(format!("{name}.damaged-{now}"));
+        let mut aside = path.with_file_name(format!("{name}.{what}-{now}"));
         for again in 1.. {
             if !aside.exists() {
                 break;
             }
-            aside = path.with_file_name(format!("{name}.damaged-{now}-{again}"));
+            aside = path.with_file_name(format!("{name}.{what}-{now}-{again}"));
         }
         fs::rename(path, &aside)?;
         Ok(aside)
@@ -168,6 +176,43 @@ impl Store {
         }
         *open = Some(Open::unlocked(&self.0.path)?);
         Ok(())
+    }
+
+    /// Whether its files are no longer where they were: deleted, moved away, or with others in their place. It goes on in what
+    /// it has open, which nobody finds again.
+    pub fn is_displaced(&self) -> bool {
+        let open = self.0.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().is_some_and(|open| open.file.is_some() && open.file != file_id(&self.0.path))
+    }
+
+    /// Writes a database that is displaced down where it was, from what it has open, and goes on there; where to it has moved
+    /// what it found in that place. Others wait meanwhile. A kill leaves what [`Store::open`] is to find in `PATH.new`, or at
+    /// its place.
+    ///
+    /// # Errors
+    /// When it cannot be read any more, or not written; it goes on as it is then.
+    pub fn put_back(&self) -> Result<Option<PathBuf>, StoreError> {
+        let path = &self.0.path;
+        let (making, new) = (path.with_extension("making"), path.with_extension("new"));
+        let mut open = self.0.open.write().unwrap_or_else(PoisonError::into_inner);
+        let old = open.as_ref().ok_or(StoreError::Closed)?;
+        let aside = || -> io::Result<Option<PathBuf>> {
+            fs::rename(&making, &new)?;
+            let aside = path.exists().then(|| Self::set_aside(path, "displaced")).transpose()?;
+            fs::rename(&new, path)?;
+            Ok(aside)
+        };
+        let refused = |source| StoreError::Open { path: path.clone(), source: sled::Error::Io(source) };
+        clear(&[&making, &new]).map_err(refused)?;
+        guarded("written anew", || Open::at(&making)?.take_all(old))?;
+        let aside = aside().map_err(refused)?;
+        let opened = Open::unlocked(path)?;
+        let old = open.replace(opened);
+        let _ = guarded("closed", move || {
+            drop(old);
+            Ok(())
+        });
+        Ok(aside)
     }
 
     /// One of its trees, which comes to be when it is first written.
@@ -241,6 +286,27 @@ fn remove_unfinished_snapshots(path: &Path) {
     }
 }
 
+/// Removes those directories, if they are there, and sees to it that they can be made.
+fn clear(dirs: &[&Path]) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    for dir in dirs {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        if let Some(parent) = dir.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        }
+    }
+    Ok(())
+}
+
+fn file_id(path: &Path) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path.join("db")).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
 fn directory_bytes(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = fs::read_dir(path) else { return 0 };
@@ -264,8 +330,28 @@ impl Open {
                 let tree = db.open_tree(&name).map_err(failed)?;
                 trees.insert(String::from_utf8_lossy(&name).into_owned(), tree);
             }
-            Ok(Self { db, trees: RwLock::new(trees) })
+            Ok(Self { db, trees: RwLock::new(trees), file: file_id(path) })
         })
+    }
+
+    /// Copies all that another one has; on disk when this returns.
+    fn take_all(&self, other: &Self) -> Result<(), StoreError> {
+        let trees = other.trees.read().unwrap_or_else(PoisonError::into_inner);
+        for (name, tree) in &*trees {
+            let copy = self.tree(name).map_err(access("written anew"))?;
+            let (mut batch, mut bytes) = (sled::Batch::default(), 0);
+            for entry in tree {
+                let (key, value) = entry.map_err(access("read"))?;
+                bytes += key.len() + value.len();
+                batch.insert(key, value);
+                if bytes >= COPY_BYTES {
+                    copy.apply_batch(std::mem::take(&mut batch)).map_err(access("written anew"))?;
+                    bytes = 0;
+                }
+            }
+            copy.apply_batch(batch).map_err(access("written anew"))?;
+        }
+        self.flush()
     }
 
     /// As [`Open::at`], once a database that was only just closed has let go of its lock: its own threads may outlive it a little.
@@ -416,6 +502,35 @@ mod tests {
         fs::write(dir.path().join("snap.7FFFFFFFFFFFFFFF.generating"), b"torn").unwrap();
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(store.tree("manifest").get(b"key").unwrap(), Some(b"value".to_vec()));
+    }
+
+    #[test]
+    fn a_store_that_is_displaced_is_written_down_anew_with_all_that_was_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state/store");
+        let store = Store::open(&path).unwrap();
+        let put = |n: u32| {
+            store.tree(format!("log/{}", n % 3)).write(vec![(n.to_be_bytes().to_vec(), Some(vec![n as u8; 3000]))]).unwrap()
+        };
+        let has = |n: u32| store.tree(format!("log/{}", n % 3)).get(&n.to_be_bytes()).unwrap() == Some(vec![n as u8; 3000]);
+        (0..400).for_each(put);
+        store.flush().unwrap();
+        assert!(!store.is_displaced());
+
+        fs::remove_dir_all(dir.path().join("state")).unwrap();
+        assert!(store.is_displaced());
+        put(400);
+        assert_eq!(store.put_back().unwrap(), None);
+        assert!(!store.is_displaced() && (0..=400).all(has));
+
+        fs::rename(&path, dir.path().join("away")).unwrap();
+        drop(Store::open(&path).unwrap());
+        assert!(store.is_displaced());
+        let aside = store.put_back().unwrap().unwrap();
+        assert!(aside.to_str().unwrap().contains("store.displaced-") && aside.join("db").exists());
+        put(401);
+        store.reopen().unwrap();
+        assert!(!store.is_displaced() && (0..=401).all(has));
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn writer(store: &Store, limits: Limits) -> (Writer, mpsc::Sender<Command>) {
     let (commands, queue) = mpsc::channel();
     let bell = Arc::new(Bell::new(thread::current(), Duration::ZERO));
     let settings = Settings { sync: Duration::ZERO, stall_max: Duration::ZERO, limits };
-    (Writer::new(store.clone(), settings, queue, bell, Arc::default()), commands)
+    (Writer::new(store.clone(), settings, queue, bell, Arc::default(), crate::Findings::default()), commands)
 }
 
 impl World {
@@ -77,7 +77,8 @@ impl World {
         let (mut journal, _) = Journal::open(duplicate(&fds), BYTES_MIN, DataPath::Splice).unwrap();
         let (mut writer, commands) = writer(&store, UNLIMITED);
         writer.take_stock_or_fail(everyone());
-        writer.lanes.push(journal.follow(Arc::new(Bell::new(thread::current(), Duration::ZERO))).unwrap());
+        let follower = journal.follow(writer.bell.clone()).unwrap();
+        writer.lanes.push(follower);
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
         let sources = (0..TERMS).map(|id| (TermId(id), pipe())).collect();
         Self { dir, generation: 0, fds, journal, writer, commands, store, sources, models: BTreeMap::new() }
@@ -123,7 +124,7 @@ impl World {
         self.journal = journal;
         (self.writer, self.commands) = writer(&self.store, limits);
         self.writer.take_stock_or_fail(everyone());
-        self.writer.lanes.push(self.journal.follow(Arc::new(Bell::new(thread::current(), Duration::ZERO))).unwrap());
+        self.writer.lanes.push(self.journal.follow(self.writer.bell.clone()).unwrap());
     }
 
     /// A page of the log, gone on with from the journal where the disk has not got to yet, as readers do.

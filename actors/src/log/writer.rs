@@ -24,6 +24,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
+    clock::Clock,
     journal::{Bell, Entry, Follower, Missing},
     retention::{self, Eviction, Summary},
     service::{Command, Settings},
@@ -31,7 +32,7 @@ use super::{
     store::{Store, StoreError},
     tree::{self, TermLog},
 };
-use crate::TermId;
+use crate::{Findings, TermId};
 
 /// Journal bytes that are written in one go before the next lane gets its turn.
 const PASS_BYTES: u64 = 4 << 20;
@@ -44,6 +45,12 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 const RETENTION_MAX: Duration = Duration::from_millis(200);
 /// How often the limits are looked at while there is ever more to write.
 const RETENTION_AMID: Duration = Duration::from_secs(1);
+/// How often it is looked at whether the store is still where it was, while there is nothing to write.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Where the time that was believed last is kept, and how often it is written down.
+const CLOCK_TREE: &str = "clock";
+const CLOCK_KEY: &[u8] = b"believed-ns";
+const CLOCK_EVERY: Duration = Duration::from_secs(3600);
 /// How often the limits are looked at while there is nothing to write: output gets old by itself.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 
@@ -83,8 +90,9 @@ pub(super) struct Writer {
     store: Store,
     pub(super) settings: Settings,
     queue: mpsc::Receiver<Command>,
-    bell: Arc<Bell>,
+    pub(super) bell: Arc<Bell>,
     stats: Arc<Stats>,
+    findings: Findings,
     pub(super) lanes: Vec<Follower>,
     logs: HashMap<TermId, TermLog>,
     /// Whose output is logged. Journals hold more: that of terminals that are not, or that are forgotten.
@@ -95,6 +103,9 @@ pub(super) struct Writer {
     cause: FaultKind,
     last_pass: Instant,
     last_retention: Instant,
+    /// Known once the store was read.
+    clock: Option<Clock>,
+    clock_kept: Option<Instant>,
     entries: Vec<Entry>,
     payload: Vec<u8>,
 }
@@ -106,6 +117,7 @@ impl Writer {
         queue: mpsc::Receiver<Command>,
         bell: Arc<Bell>,
         stats: Arc<Stats>,
+        findings: Findings,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -114,6 +126,7 @@ impl Writer {
             queue,
             bell,
             stats,
+            findings,
             lanes: Vec::new(),
             logs: HashMap::new(),
             admitted: BTreeSet::new(),
@@ -122,6 +135,8 @@ impl Writer {
             cause: FaultKind::Stall,
             last_pass: now,
             last_retention: now,
+            clock: None,
+            clock_kept: None,
             entries: Vec::new(),
             payload: Vec::new(),
         }
@@ -170,9 +185,10 @@ impl Writer {
     }
 
     fn is_due(&self) -> bool {
-        let waited_out = self.last_pass.elapsed() >= self.settings.sync;
+        let has_work = self.bell.is_stirred() || self.fault.is_some();
+        let waited_out = self.last_pass.elapsed() >= if has_work { self.settings.sync } else { RETENTION_EVERY };
         let retry = self.fault.as_ref().is_none_or(|fault| Instant::now() >= fault.retry_at);
-        !self.draining.is_empty() || (retry && (self.bell.take_urgent() || waited_out))
+        !self.draining.is_empty() || (retry && (self.bell.take_urgent() || waited_out || self.store.is_displaced()))
     }
 
     fn sleep(&self) {
@@ -181,7 +197,7 @@ impl Writer {
         let wait = match &self.fault {
             Some(fault) => fault.retry_at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)),
             None if !self.draining.is_empty() => Duration::ZERO,
-            None if idle => RETENTION_EVERY,
+            None if idle => LOOK_EVERY,
             None => until_sync,
         };
         thread::park_timeout(wait);
@@ -254,7 +270,8 @@ impl Writer {
         let Some(fault) = &self.fault else { return Ok(()) };
         self.logs.clear();
         self.lanes.iter_mut().for_each(Follower::rewind);
-        if fault.kind == FaultKind::Store {
+        // One that is displaced has what is nowhere else: it is put back, not closed.
+        if fault.kind == FaultKind::Store && !self.store.is_displaced() {
             self.store.reopen()?;
             self.take_stock()?;
         }
@@ -295,6 +312,9 @@ impl Writer {
     }
 
     fn pass(&mut self) -> Result<(), PassError> {
+        if self.store.is_displaced() {
+            self.put_store_back()?;
+        }
         self.measure()?;
         loop {
             let mut more = false;
@@ -312,6 +332,23 @@ impl Writer {
             self.measure()?;
         }
         self.retain()?;
+        Ok(())
+    }
+
+    /// Somebody has deleted the store, or put another in its place.
+    fn put_store_back(&mut self) -> Result<(), PassError> {
+        // It takes as long as there is much, and nobody is to think that this thread hangs.
+        self.stats.set_busy(false);
+        let put_back = self.store.put_back();
+        self.stats.set_busy(true);
+        let aside = put_back?;
+        self.logs.clear();
+        let other =
+            aside.map_or_else(String::new, |aside| format!("; what was in its place is set aside as {}", aside.display()));
+        self.findings.note(format!(
+            "the store was deleted or replaced while it was in use: it was written down anew, with all that was in it{other}"
+        ));
+        self.stats.count_fault(FaultKind::Store);
         Ok(())
     }
 
@@ -406,8 +443,9 @@ impl Writer {
         self.last_retention = Instant::now();
         let disk = self.stats.disk_bytes.load(Ordering::Relaxed);
         let mut stuck = BTreeSet::new();
+        let now_ns = self.believed_now()?;
         while self.last_retention.elapsed() < RETENTION_MAX {
-            let eviction = retention::next(&self.stats.logs(), &stuck, &self.settings.limits, disk, now_ns());
+            let eviction = retention::next(&self.stats.logs(), &stuck, &self.settings.limits, disk, now_ns);
             let Some(Eviction { id, bytes, before_ns }) = eviction else { break };
             let mut log = match self.logs.remove(&id) {
                 Some(log) => log,
@@ -422,6 +460,35 @@ impl Writer {
         self.stats.live_bytes.store(self.live_bytes(), Ordering::Relaxed);
         Ok(())
     }
+
+    /// The time that output is aged by, which is written down now and then.
+    fn believed_now(&mut self) -> Result<u64, StoreError> {
+        let (tree, at) = (self.store.tree(CLOCK_TREE), since_boot());
+        let mut clock = match self.clock.take() {
+            Some(clock) => clock,
+            None => {
+                let kept = tree.get(CLOCK_KEY)?.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)));
+                Clock::new(kept, at)
+            }
+        };
+        let was_doubted = clock.is_doubted();
+        let now = clock.now(now_ns(), at);
+        if clock.is_doubted() && !was_doubted {
+            self.findings
+                .note("the clock has leapt ahead: output is not removed for its age until the new time has stood for a day");
+        }
+        self.clock = Some(clock);
+        if self.clock_kept.is_none_or(|kept| kept.elapsed() >= CLOCK_EVERY) {
+            tree.write(vec![(CLOCK_KEY.to_vec(), Some(now.to_be_bytes().to_vec()))])?;
+            self.clock_kept = Some(Instant::now());
+        }
+        Ok(now)
+    }
+}
+
+/// How long the machine has run, suspended or not: a clock that nobody sets.
+fn since_boot() -> Duration {
+    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::Boottime)).unwrap_or_default()
 }
 
 fn now_ns() -> u64 {

@@ -11,6 +11,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, getsid, kill_process_group, pidfd
 
 use super::Master;
 
+/// The major number of every PTY's other end (admin-guide/devices.txt).
+const PTY_MAJOR: u32 = 136;
+
 /// The child of a PTY whose pidfd was not stored: the leader of the PTY's session. Its pid cannot have been reused, since the
 /// session that it leads is still there.
 pub fn child_of(master: &Master) -> Option<OwnedFd> {
@@ -19,10 +22,48 @@ pub fn child_of(master: &Master) -> Option<OwnedFd> {
 
 /// A pidfd's process id, while the process is there.
 pub fn pid_of(pidfd: BorrowedFd<'_>) -> Option<Pid> {
+    positive(pid_line(pidfd)?)
+}
+
+/// Whether a descriptor is a pidfd, of a process that may be gone.
+pub fn is_pidfd(fd: BorrowedFd<'_>) -> bool {
+    pid_line(fd).is_some()
+}
+
+/// What the kernel writes of the process behind a pidfd; of no other descriptor it writes anything.
+fn pid_line(fd: BorrowedFd<'_>) -> Option<i32> {
     use std::os::fd::AsRawFd;
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    positive(line.trim().parse().ok()?)
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()
+}
+
+/// Whether a pidfd's process lives and has this PTY as its terminal.
+pub fn is_on(pidfd: BorrowedFd<'_>, master: &Master) -> bool {
+    terminal_of(pidfd).flatten().is_some_and(|number| Some(number) == master.number())
+}
+
+/// Whether a pidfd's process lives and cannot be the child of this PTY: it has another terminal, or none while somebody else
+/// leads the session of this one.
+pub fn is_elsewhere(pidfd: BorrowedFd<'_>, master: &Master) -> bool {
+    match terminal_of(pidfd) {
+        Some(Some(number)) => Some(number) != master.number(),
+        Some(None) => master.session_leader().is_some(),
+        None => false,
+    }
+}
+
+/// The number of the PTY that a process lives on, if it lives, and if it has one.
+fn terminal_of(pidfd: BorrowedFd<'_>) -> Option<Option<u32>> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid_of(pidfd)?)).ok()?;
+    terminal_in(&stat)
+}
+
+/// The terminal in a line of `/proc/PID/stat`: field 7, after the name in parentheses. It is a device, whose minor number is in
+/// bits 0 to 7 and 20 to 31, and whose major number in the 12 between.
+fn terminal_in(stat: &str) -> Option<Option<u32>> {
+    let device = stat.rsplit_once(") ")?.1.split(' ').nth(4)?.parse::<i32>().ok()? as u32;
+    let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
+    Some((major == PTY_MAJOR).then_some(minor))
 }
 
 /// A process id. The kernel writes -1 for a process that has been reaped, and 0 for one of another pid namespace; neither is one, and
@@ -107,6 +148,15 @@ mod tests {
         let stat = "57 (a) b (c) S 40 55 40 34816 55 4194304 0 0";
         assert_eq!(session_and_group(stat), Pid::from_raw(55).map(|group| (40, group)));
         assert_eq!(session_and_group("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0"), None);
+    }
+
+    #[test]
+    fn a_stat_line_has_the_terminal_also_of_high_numbers() {
+        let stat = |device: &str| format!("57 (a) b (c) S 40 55 40 {device} 55 4194304 0 0");
+        assert_eq!(terminal_in(&stat("34823")), Some(Some(7)));
+        assert_eq!(terminal_in(&stat("1083416")), Some(Some(256 + 24)));
+        assert_eq!(terminal_in(&stat("0")), Some(None));
+        assert_eq!(terminal_in("57 (a) S"), None);
     }
 
     #[test]

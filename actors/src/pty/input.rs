@@ -17,7 +17,7 @@
 use std::{
     collections::VecDeque,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 
@@ -101,6 +101,12 @@ impl InputQueue {
         rustix::fs::ftruncate(&file, RECORDS_AT)?;
         seek(&file, SeekFrom::Start(RECORDS_AT))?;
         Ok(file)
+    }
+
+    /// Whether a descriptor can be such a queue: a file in memory that is large enough.
+    pub fn is_one(fd: BorrowedFd<'_>) -> bool {
+        let size = rustix::fs::fstat(fd).map_or(0, |stat| stat.st_size as u64);
+        size >= RECORDS_AT && rustix::fs::fcntl_get_seals(fd).is_ok()
     }
 
     /// Takes a queue over, with what a supervisor before this one did not deliver.

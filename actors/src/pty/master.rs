@@ -56,6 +56,12 @@ impl Master {
         Ok(tcsetwinsize(&self.0, size)?)
     }
 
+    /// The number of the PTY: that of its other end under `/dev/pts`.
+    pub fn number(&self) -> Option<u32> {
+        let name = rustix::pty::ptsname(&self.0, Vec::new()).ok()?;
+        name.to_str().ok()?.strip_prefix("/dev/pts/")?.parse().ok()
+    }
+
     /// The leader of the session that has this PTY as its controlling terminal: the child, while it lives.
     pub fn session_leader(&self) -> Option<Pid> {
         tcgetsid(&self.0).ok()

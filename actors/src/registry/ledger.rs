@@ -24,7 +24,7 @@ pub struct LedgerError(#[from] StoreError);
 #[derive(Debug, Clone)]
 pub struct Ledger {
     tree: Tree,
-    /// The first number ever, where none is on record.
+    /// No number below is given.
     first: u64,
 }
 
@@ -32,8 +32,8 @@ impl Ledger {
     /// How many numbers are worth reserving more: half a block, so that the write has the time that the other half lasts.
     pub(super) const LOW: u64 = BLOCK / 2;
 
-    /// The one in that store. In a store that was renewed, since it was damaged, numbers begin with the milliseconds since the Unix epoch:
-    /// there were never as many events.
+    /// The one in that store. In a store that was renewed, since it was damaged, or is an old copy, numbers go on with the
+    /// milliseconds since the Unix epoch: there were never as many events.
     pub fn open(store: &Store, renewed: bool) -> Self {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis() as u64);
         Self { tree: store.tree(TREE), first: if renewed { now_ms } else { 1 } }
@@ -44,7 +44,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`].
     pub fn next(&self) -> Result<u64, LedgerError> {
-        Ok(self.tree.get(NEXT_KEY)?.map_or(self.first, |bytes| number(&bytes)))
+        Ok(self.tree.get(NEXT_KEY)?.map_or(self.first, |bytes| number(&bytes).max(self.first)))
     }
 
     /// Reserves the numbers that follow on all that ever were; on disk when this returns.
@@ -98,6 +98,9 @@ mod tests {
             end = reserved.end;
             assert_eq!(ledger.count_restart("signal").unwrap(), BTreeMap::from([("signal".to_owned(), n)]));
         }
+        let copied = Ledger::open(&Store::open(dir.path()).unwrap(), true);
+        let numbers = [copied.reserve().unwrap(), copied.reserve().unwrap()];
+        assert!(numbers[0].start > 1 << 40 && numbers[1].start == numbers[0].end);
         let anew = tempfile::tempdir().unwrap();
         assert!(Ledger::open(&Store::open(anew.path()).unwrap(), true).reserve().unwrap().start > 1 << 40);
     }

@@ -350,7 +350,7 @@ mod tests {
     use std::{io, os::fd::BorrowedFd};
 
     use super::*;
-    use crate::log::store::Store;
+    use crate::{Findings, log::store::Store};
 
     /// A custodian with a fault.
     struct Faulty;
@@ -386,6 +386,6 @@ mod tests {
             assert_eq!(done.record.map(|record| record.id), Some(TermId(id)));
         }
         executor.put(record(3)).await.result.unwrap();
-        assert!(Manifest::open(&store).unwrap().load().unwrap().contains_key(&TermId(3)));
+        assert!(Manifest::open(&store).unwrap().load(&Findings::default()).unwrap().contains_key(&TermId(3)));
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::again::Again;
 use crate::{
-    Name, Size, TermId,
+    Findings, Name, Size, TermId,
     log::store::{Store, StoreError, Tree},
     pty::{Exit, Fate},
 };
@@ -23,6 +23,7 @@ pub use crate::pty::Restart;
 const TREE: &str = "manifest";
 const FORMAT_KEY: &[u8] = b"format";
 const NEXT_ID_KEY: &[u8] = b"next-id";
+const LINEAGE_KEY: &[u8] = b"lineage";
 const RECORD_PREFIX: &[u8] = b"term/";
 /// In front of the key of a record that did not decode.
 const ASIDE_PREFIX: &[u8] = b"set-aside/";
@@ -183,11 +184,13 @@ impl Manifest {
     /// [`ManifestError::Store`], [`ManifestError::Format`], [`ManifestError::Missing`].
     pub fn open(store: &Store) -> Result<Self, ManifestError> {
         let tree = store.tree(TREE);
-        let format = tree.get(FORMAT_KEY)?.map(|bytes| number(&bytes));
-        match format {
+        let format = tree.get(FORMAT_KEY)?;
+        let is_number = |bytes: &Vec<u8>| bytes.len() == size_of::<u32>();
+        match format.as_ref().filter(|bytes| is_number(bytes)).map(|bytes| number(bytes)) {
             Some(FORMAT_MIN..=FORMAT) => {}
             Some(found) => return Err(ManifestError::Format { found }),
-            None if !store.is_new() => return Err(ManifestError::Missing),
+            None if format.is_none() && !store.is_new() => return Err(ManifestError::Missing),
+            // The state directory's own number was looked at before: this one is torn, and says nothing.
             None => FormatNote(tree.clone()).write()?,
         }
         Ok(Self { tree })
@@ -202,17 +205,21 @@ impl Manifest {
     ///
     /// # Errors
     /// [`ManifestError::Store`].
-    pub fn load(&self) -> Result<BTreeMap<TermId, Record>, ManifestError> {
+    pub fn load(&self, findings: &Findings) -> Result<BTreeMap<TermId, Record>, ManifestError> {
         let (mut records, mut moves) = (BTreeMap::new(), Vec::new());
         for (key, value) in self.tree.scan(RECORD_PREFIX)? {
-            match rmp_serde::from_slice::<Record>(&value) {
-                Ok(record) => _ = records.insert(record.id, record),
-                Err(error) => {
-                    let name = String::from_utf8_lossy(&key).into_owned();
-                    tracing::error!(record = name, %error, "a record does not decode and is set aside");
-                    moves.extend([([ASIDE_PREFIX, &key].concat(), Some(value)), (key, None)]);
+            let why = match rmp_serde::from_slice::<Record>(&value) {
+                Ok(record) if self::key(record.id) == key => {
+                    records.insert(record.id, record);
+                    continue;
                 }
-            }
+                Ok(record) => format!("it is of terminal {}", record.id),
+                Err(error) => error.to_string(),
+            };
+            let aside = [ASIDE_PREFIX, &key].concat();
+            let names = [&key, &aside].map(|key| String::from_utf8_lossy(key).into_owned());
+            findings.note(format!("the manifest's record {} cannot be used and is set aside as {}: {why}", names[0], names[1]));
+            moves.extend([(aside, Some(value)), (key, None)]);
         }
         if !moves.is_empty() {
             self.tree.write_through(moves)?;
@@ -230,6 +237,22 @@ impl Manifest {
             String::from_utf8_lossy(&key[ASIDE_PREFIX.len() + RECORD_PREFIX.len()..]).parse().ok()
         };
         Ok(entries.iter().filter_map(id).map(TermId).collect())
+    }
+
+    /// Names the state directory, over all copies of it; `None` if it was never named.
+    ///
+    /// # Errors
+    /// [`ManifestError::Store`].
+    pub fn lineage(&self) -> Result<Option<u64>, ManifestError> {
+        Ok(self.tree.get(LINEAGE_KEY)?.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?))))
+    }
+
+    /// Names it; on disk when this returns.
+    ///
+    /// # Errors
+    /// [`ManifestError::Store`].
+    pub fn set_lineage(&self, lineage: u64) -> Result<(), ManifestError> {
+        Ok(self.tree.write_through(vec![(LINEAGE_KEY.to_vec(), Some(lineage.to_be_bytes().to_vec()))])?)
     }
 
     /// The first id that was never given.
@@ -317,7 +340,7 @@ mod tests {
             manifest.delete(TermId(7)).unwrap();
         }
         let manifest = Manifest::open(&Store::open(dir.path()).unwrap()).unwrap();
-        assert_eq!(manifest.load().unwrap().into_values().collect::<Vec<_>>(), kept);
+        assert_eq!(manifest.load(&Findings::default()).unwrap().into_values().collect::<Vec<_>>(), kept);
         assert_eq!(manifest.next_id().unwrap(), TermId(8));
     }
 
@@ -326,11 +349,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let manifest = Manifest::open(&store).unwrap();
-        manifest.tree.write(vec![(key(TermId(5)), Some(vec![0xc1]))]).unwrap();
-        manifest.put(&record(6, State::Live)).unwrap();
+        let other = rmp_serde::to_vec_named(&record(6, State::Lost)).unwrap();
+        manifest.tree.write(vec![(key(TermId(5)), Some(vec![0xc1])), (key(TermId(7)), Some(other))]).unwrap();
+        let sixth = record(6, State::Live);
+        manifest.put(&sixth).unwrap();
+        let findings = Findings::default();
         for _ in 0..2 {
-            assert_eq!(manifest.load().unwrap().into_keys().collect::<Vec<_>>(), [TermId(6)]);
-            assert_eq!(manifest.set_aside().unwrap(), BTreeSet::from([TermId(5)]));
+            let records = manifest.load(&findings).unwrap();
+            assert_eq!(records.into_values().collect::<Vec<_>>(), std::slice::from_ref(&sixth));
+            assert_eq!(manifest.set_aside().unwrap(), BTreeSet::from([TermId(5), TermId(7)]));
+            let lines = findings.lines();
+            assert_eq!(lines.len(), 2, "{lines:?}");
+            assert!(
+                lines[0].contains("term/0000000005 cannot be used and is set aside as set-aside/term/0000000005: "),
+                "{lines:?}"
+            );
+            assert!(lines[1].ends_with("it is of terminal 6"), "{lines:?}");
         }
         let number = |format: u32| {
             manifest.tree.write(vec![(FORMAT_KEY.to_vec(), Some(format.to_be_bytes().to_vec()))]).unwrap();
@@ -341,6 +375,9 @@ mod tests {
         number(FORMAT_MIN).unwrap();
         assert_eq!(manifest.tree.get(FORMAT_KEY).unwrap(), Some(FORMAT_MIN.to_be_bytes().to_vec()));
         manifest.format_note().write().unwrap();
+        assert_eq!(manifest.tree.get(FORMAT_KEY).unwrap(), Some(FORMAT.to_be_bytes().to_vec()));
+        manifest.tree.write(vec![(FORMAT_KEY.to_vec(), Some(vec![7]))]).unwrap();
+        assert_eq!(Manifest::open(&store).unwrap().load(&findings).unwrap().len(), 1);
         assert_eq!(manifest.tree.get(FORMAT_KEY).unwrap(), Some(FORMAT.to_be_bytes().to_vec()));
     }
 }

@@ -11,7 +11,10 @@ use actix::Addr;
 use super::{Checkpoint, Terminal};
 use crate::{
     TermId,
-    log::{journal::Journal, service::Log},
+    log::{
+        journal::{Journal, JournalError},
+        service::Log,
+    },
 };
 
 thread_local! {
@@ -60,6 +63,17 @@ impl Lane {
         let mut journal = self.journal();
         let strays: Vec<TermId> = journal.terms().filter(|id| !ids.contains(id)).collect();
         strays.into_iter().for_each(|id| journal.forget(id));
+    }
+
+    /// Begins a terminal's records at `offset` with the checkpoint of its screen: what came before was in a journal that is
+    /// lost.
+    ///
+    /// # Errors
+    /// When the journal takes nothing; the terminal then begins with an empty screen.
+    pub fn begin_again(&self, id: TermId, offset: u64, checkpoint: &[u8]) -> Result<(), JournalError> {
+        let mut journal = self.journal();
+        journal.begin(id, offset);
+        journal.checkpoint(id, checkpoint)
     }
 
     /// Drops the records of a terminal that is forgotten, whether or not it had an actor to do so.

@@ -92,7 +92,14 @@ fn log() -> Log {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { term_bytes_max: 1 << 30, age_max: Duration::from_secs(1 << 30), total_bytes_max: 1 << 40 };
     let settings = Settings { sync: Duration::from_millis(20), stall_max: Duration::from_secs(5), limits };
-    Log::start(Store::open(&dir.path().join("store")).unwrap(), settings, BTreeSet::from([TERM]), || ()).unwrap()
+    Log::start(
+        Store::open(&dir.path().join("store")).unwrap(),
+        settings,
+        BTreeSet::from([TERM]),
+        crate::Findings::default(),
+        || (),
+    )
+    .unwrap()
 }
 
 /// A terminal on this thread.

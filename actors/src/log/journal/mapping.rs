@@ -85,6 +85,9 @@ const INTENT_POS: usize = 24;
 const INTENT_OFFSET: usize = 32;
 const INTENT_WHOSE: usize = 40;
 const ID: usize = 48;
+/// Names the state directory that the journal is used with; 0 while that is not known. Read and written by descriptor, before
+/// it is mapped.
+pub(super) const LINEAGE: usize = 56;
 
 impl Control {
     pub(super) fn map(file: impl AsFd) -> io::Result<Self> {

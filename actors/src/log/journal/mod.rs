@@ -44,6 +44,7 @@
 //! `bytes_max`: the oldest segment is dropped once it is on disk and no terminal's screen is rebuilt from it (`room`); terminals that
 //! hold it back are asked for a checkpoint, and if they cannot give one in time reading pauses.
 
+pub mod aside;
 mod follower;
 mod layout;
 mod mapping;
@@ -54,13 +55,13 @@ mod room;
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{Arc, atomic::Ordering},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::{
-    fs::{MemfdFlags, SealFlags},
+    fs::{FileType, MemfdFlags, OFlags, SealFlags},
     io::Errno,
     pipe::SpliceFlags,
 };
@@ -72,7 +73,7 @@ pub use self::{
 };
 use self::{
     layout::{CONTROL_BYTES, Found, HEADER_BYTES, Header, SEGMENT_BYTES, place, segment_of, segment_start},
-    mapping::{Control, Segment},
+    mapping::{Control, LINEAGE, Segment},
 };
 use crate::TermId;
 
@@ -107,8 +108,32 @@ impl JournalFds {
         let file = rustix::fs::memfd_create("kaval-journal", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         rustix::fs::ftruncate(&file, CONTROL_BYTES)?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK)?;
+        Self::with_new_pipe(file)
+    }
+
+    /// Gives a journal whose pipe is lost another one.
+    ///
+    /// # Errors
+    /// As [`JournalFds::create`].
+    pub fn with_new_pipe(file: OwnedFd) -> io::Result<Self> {
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)?;
         Ok(Self { file, reader, writer })
+    }
+
+    /// Whether a descriptor can be a journal's file: one in memory, open for reading and writing, with a control page.
+    pub fn is_file(fd: BorrowedFd<'_>) -> bool {
+        let size = rustix::fs::fstat(fd).map_or(0, |stat| stat.st_size as u64);
+        let writable = rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags.contains(OFlags::RDWR));
+        size >= CONTROL_BYTES && writable && rustix::fs::fcntl_get_seals(fd).is_ok()
+    }
+
+    /// Whether two descriptors are the ends of one pipe.
+    pub fn are_pipe(reader: BorrowedFd<'_>, writer: BorrowedFd<'_>) -> bool {
+        let (Ok(one), Ok(other)) = (rustix::fs::fstat(reader), rustix::fs::fstat(writer)) else { return false };
+        let ways = [reader, writer].map(|fd| rustix::fs::fcntl_getfl(fd).map(|flags| flags & OFlags::ACCMODE));
+        let is_pipe =
+            FileType::from_raw_mode(one.st_mode) == FileType::Fifo && (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino);
+        is_pipe && ways == [Ok(OFlags::RDONLY), Ok(OFlags::WRONLY)]
     }
 
     /// The format that its journal says it has, if it is one.
@@ -117,6 +142,23 @@ impl JournalFds {
         let read = rustix::io::pread(&self.file, &mut head, 0).ok()?;
         let [magic, format] = [&head[..8], &head[8..]].map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
         (read == head.len() && magic == MAGIC).then_some(format)
+    }
+
+    /// Which state directory the journal is used with, if that was ever said.
+    pub fn lineage(&self) -> Option<u64> {
+        let mut word = [0; 8];
+        self.format()?;
+        let read = rustix::io::pread(&self.file, &mut word, LINEAGE as u64).ok()?;
+        Some(u64::from_le_bytes(word)).filter(|lineage| read == word.len() && *lineage != 0)
+    }
+
+    /// Says which it is.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_lineage(&self, lineage: u64) -> io::Result<()> {
+        rustix::io::pwrite(&self.file, &lineage.to_le_bytes(), LINEAGE as u64)?;
+        Ok(())
     }
 }
 
@@ -267,10 +309,15 @@ impl Journal {
     /// [`JournalError::Foreign`], [`Version`](JournalError::Version) or [`Damaged`](JournalError::Damaged) when the file cannot be
     /// trusted: nothing has been changed then. [`JournalError::Io`] when the kernel refuses.
     pub fn open(fds: JournalFds, bytes_max: u64, path: DataPath) -> Result<(Self, Recovery), JournalError> {
+        if !JournalFds::is_file(fds.file.as_fd()) {
+            return Err(JournalError::Foreign);
+        }
         let control = Control::map(&fds.file).map_err(|source| JournalError::Io { what: "mapping", source })?;
         initialise(&control)?;
         let floor = control.floor().load(Ordering::Acquire);
-        if floor < CONTROL_BYTES || !(floor - CONTROL_BYTES).is_multiple_of(SEGMENT_BYTES) {
+        let size = rustix::fs::fstat(&fds.file).map_err(io_error("asking its size"))?.st_size as u64;
+        let is_place = floor >= CONTROL_BYTES && (floor - CONTROL_BYTES).is_multiple_of(SEGMENT_BYTES);
+        if !is_place || floor > size + SEGMENT_BYTES {
             return Err(JournalError::Damaged { pos: floor });
         }
         let pipe_slots = rustix::pipe::fcntl_getpipe_size(&fds.reader).map_or(1, |bytes| (bytes / PAGE_BYTES).max(1));
