@@ -67,10 +67,10 @@ fn measure(count: usize, rounds: usize) -> Vec<String> {
     let socket = instance.socket();
     let follower = thread::spawn(move || follow(socket, &arrived));
     for _ in 0..rounds {
-        let lives = instance.log.count(" ready ");
+        let lives = instance.log.count(" INFO ready ");
         let start = Instant::now();
         kill_process(instance.supervisor_pid().unwrap(), Signal::KILL).unwrap();
-        instance.log.await_count(" ready ", lives + 1);
+        instance.log.await_count(" INFO ready ", lives + 1);
         ready.push(start.elapsed().as_secs_f64() * 1e3);
         assert_eq!(runtime.block_on(live_terms(&instance)).len(), count + 1);
         live.push(start.elapsed().as_secs_f64() * 1e3);
@@ -198,7 +198,7 @@ async fn ask(client: &mut Client, terms: &[(u32, u64)]) {
 
 /// What the supervisor that came up says of its own start, milliseconds.
 fn own_time(instance: &Instance) -> f64 {
-    let line = instance.log.lines().into_iter().rfind(|line| line.contains(" ready ")).unwrap();
+    let line = instance.log.lines().into_iter().rfind(|line| line.contains(" INFO ready ")).unwrap();
     line.split("took_ms=").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap().parse().unwrap()
 }
 

@@ -499,7 +499,7 @@ fn a_child_that_ends_while_there_is_no_supervisor_has_its_true_exit_status() {
     instance.ok(&["new", "-d", "signalled", "--", "cat"]);
     instance.ok(&["wait", "coded", "--match", "ready"]);
     let (coded, signalled) = (pid(&instance, "coded"), pid(&instance, "signalled"));
-    let ready = instance.log.count(" ready ");
+    let ready = instance.log.count(" INFO ready ");
     let supervisor = instance.supervisor_pid().unwrap();
     kill_process(instance.keeper_pid(), Signal::STOP).unwrap();
     kill_process(supervisor, Signal::KILL).unwrap();
@@ -508,7 +508,7 @@ fn a_child_that_ends_while_there_is_no_supervisor_has_its_true_exit_status() {
     kill_process(signalled, Signal::TERM).unwrap();
     until("both children have ended", || !runs(coded) && !runs(signalled));
     kill_process(instance.keeper_pid(), Signal::CONT).unwrap();
-    instance.log.await_count(" ready ", ready + 1);
+    instance.log.await_count(" INFO ready ", ready + 1);
     assert_eq!(exit(&instance, "coded"), json!({"code": 42}));
     assert_eq!(exit(&instance, "signalled"), json!({"signal": 15}));
     assert_eq!(raw_history(&instance, "coded"), "ready\r\nlast words\r\n");

@@ -391,7 +391,7 @@ fn a_supervisor_that_stays_away_is_announced_and_the_announcement_goes_when_it_i
     stage.pane.await_screen(|text| text.contains("waiting for the supervisor"));
     stage.pane.type_in("echo");
     kill_process(stage.instance.keeper_pid(), Signal::CONT).unwrap();
-    stage.instance.log.await_count(" ready ", 2);
+    stage.instance.log.await_count(" INFO ready ", 2);
     stage.agree(|screen| screen.text == format!("{} echo", before.text));
 }
 

@@ -198,9 +198,9 @@ fn it_is_alive_before_it_is_ready_and_offers_nothing_else() {
     assert_eq!(http(&address, "GET", "/readyz").0, 503);
     assert_eq!(http(&address, "GET", "/healthz"), (200, "ok\n".to_owned()));
     assert!(http(&address, "GET", "/metrics").1.contains("process_start_time_seconds"));
-    assert_eq!(instance.log.count(" ready "), 0);
+    assert_eq!(instance.log.count(" INFO ready "), 0);
     drop(held);
-    instance.log.await_count(" ready ", 1);
+    instance.log.await_count(" INFO ready ", 1);
     assert_eq!(http(&address, "GET", "/readyz"), (200, "ok\n".to_owned()));
     for path in ["/", "/metrics/", "/healthz/x", "/favicon.ico"] {
         assert_eq!(http(&address, "GET", path).0, 404, "{path}");

@@ -60,9 +60,9 @@ fn previous_end(instance: &Instance) -> String {
 
 /// Sends the supervisor a signal and waits for the next one.
 fn restart(instance: &Instance, signal: Signal) {
-    let ready = instance.log.count(" ready ");
+    let ready = instance.log.count(" INFO ready ");
     kill_process(instance.supervisor_pid().unwrap(), signal).unwrap();
-    instance.log.await_count(" ready ", ready + 1);
+    instance.log.await_count(" INFO ready ", ready + 1);
 }
 
 #[test]
@@ -207,13 +207,13 @@ fn waiting_for_idleness_does_not_take_a_supervisor_that_is_away_for_a_quiet_term
         waiting
     };
     let mut waiting = wait("1.5");
-    let ready = instance.log.count(" ready ");
+    let ready = instance.log.count(" INFO ready ");
     kill_process(instance.keeper_pid(), Signal::STOP).unwrap();
     kill_process(instance.supervisor_pid().unwrap(), Signal::KILL).unwrap();
     let code = waiting.wait().unwrap().code();
     kill_process(instance.keeper_pid(), Signal::CONT).unwrap();
     assert_eq!(code, Some(124));
-    instance.log.await_count(" ready ", ready + 1);
+    instance.log.await_count(" INFO ready ", ready + 1);
 
     let mut waiting = wait("60");
     instance.kill_supervisor();
@@ -269,7 +269,7 @@ fn sighup_to_keeper_or_supervisor_reads_the_configuration_and_ends_nobody() {
     kill_process(supervisor, Signal::HUP).unwrap();
     instance.log.await_count("unknown key limits.term_max", 1);
     instance.ok(&["ls"]);
-    assert_eq!((instance.supervisor_pid(), instance.log.count(" ready ")), (Some(supervisor), 1));
+    assert_eq!((instance.supervisor_pid(), instance.log.count(" INFO ready ")), (Some(supervisor), 1));
 }
 
 #[test]

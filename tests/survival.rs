@@ -57,11 +57,11 @@ fn kill_at_random(instance: &Instance, kills: usize) {
         let early = n % 4 == 3;
         let supervisor = spin_until(|| running_supervisor(keeper));
         if !early {
-            instance.log.await_count(" ready ", ready_before + 1);
+            instance.log.await_count(" INFO ready ", ready_before + 1);
         }
         let within_us = if early { 40_000 } else { 150_000 };
         thread::sleep(Duration::from_micros(rand::random_range(0..within_us)));
-        ready_before = instance.log.count(" ready ");
+        ready_before = instance.log.count(" INFO ready ");
         kill_process(supervisor, Signal::KILL).unwrap();
         spin_until(|| running_supervisor(keeper).filter(|pid| *pid != supervisor));
     }

@@ -282,9 +282,9 @@ fn a_journal_of_a_newer_format_is_refused_and_kept_until_somebody_reads_it() {
     kill_process(instance.supervisor_pid().unwrap(), Signal::KILL).unwrap();
     // Again and again, as a terminal is held.
     instance.log.await_count("a journal that was kept has format 2", 3);
-    let ready = instance.log.count(" ready ");
+    let ready = instance.log.count(" INFO ready ");
     number(1);
-    instance.log.await_count(" ready ", ready + 1);
+    instance.log.await_count(" INFO ready ", ready + 1);
     instance.ok(&["send", "t", "--enter", "x"]);
     instance.ok(&["wait", "t", "--exit"]);
     assert_eq!(instance.ok(&["history", "t"]), "before\nx\nafter\n");

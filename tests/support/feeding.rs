@@ -65,7 +65,7 @@ pub fn remove(instance: &Instance, name: &str) {
 /// Kills the supervisor, and starts the next only once what it left on disk was changed.
 pub fn change_state(instance: &Instance, change: impl FnOnce(&Path)) {
     let (keeper, supervisor) = (instance.keeper_pid(), instance.supervisor_pid().unwrap());
-    let ready = instance.log.count(" ready ");
+    let ready = instance.log.count(" INFO ready ");
     kill_process(keeper, Signal::STOP).unwrap();
     kill_process(supervisor, Signal::KILL).unwrap();
     let stat = format!("/proc/{}/stat", supervisor.as_raw_nonzero());
@@ -74,7 +74,7 @@ pub fn change_state(instance: &Instance, change: impl FnOnce(&Path)) {
     let changed = catch_unwind(AssertUnwindSafe(|| change(&instance.state_dir())));
     kill_process(keeper, Signal::CONT).unwrap();
     changed.unwrap_or_else(|panic| resume_unwind(panic));
-    instance.log.await_count(" ready ", ready + 1);
+    instance.log.await_count(" INFO ready ", ready + 1);
 }
 
 /// The database of a supervisor that is not there, opened as it would: once the last of its threads has let go of it.

@@ -102,7 +102,7 @@ impl Instance {
     /// The same in a directory that another instance may have left.
     pub fn start_in(dir: TempDir, config: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let instance = Self::launch(dir, config, args, env);
-        instance.log.await_count("ready", 1);
+        instance.log.await_count(" INFO ready ", 1);
         instance
     }
 
@@ -134,7 +134,7 @@ impl Instance {
         let mut daemon = command.args(["--metrics", "off"]).spawn().unwrap();
         let log = Log::default();
         log.clone().follow(daemon.stderr.take().unwrap());
-        log.await_count(" ready ", 1);
+        log.await_count(" INFO ready ", 1);
         Self { dir: Some(dir), log, daemon }
     }
 
@@ -152,10 +152,10 @@ impl Instance {
 
     /// Starts it again after its end, in the same directory.
     pub fn start_again(&mut self) {
-        let ready = self.log.count(" ready ");
+        let ready = self.log.count(" INFO ready ");
         self.daemon = daemon_in(self.dir(), &[KAVAL.into()]).spawn().unwrap();
         self.log.clone().follow(self.daemon.stderr.take().unwrap());
-        self.log.await_count(" ready ", ready + 1);
+        self.log.await_count(" INFO ready ", ready + 1);
     }
 
     /// Waits for its end; the exit code, if there is one.
@@ -193,9 +193,9 @@ impl Instance {
 
     /// Kills the supervisor and waits until the next one is ready.
     pub fn kill_supervisor(&self) {
-        let ready = self.log.count(" ready ");
+        let ready = self.log.count(" INFO ready ");
         kill_process(self.supervisor_pid().unwrap(), Signal::KILL).unwrap();
-        self.log.await_count(" ready ", ready + 1);
+        self.log.await_count(" INFO ready ", ready + 1);
     }
 
     /// `kaval …` with this instance's environment.

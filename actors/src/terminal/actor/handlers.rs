@@ -1,0 +1,295 @@
+//! What a terminal is told and asked: by its supervisor, by its lane, by clients.
+
+use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, ResponseActFuture, WrapFuture, fut};
+
+use super::{
+    super::{
+        Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Detach, Hibernate, HibernateError, Input, InputError,
+        ListClients, Mode, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume, Snapshot, SnapshotBody, SnapshotKind,
+        Stop, TakeSnapshot, answers::Sifted, fanout::Client, page, state::Happening,
+    },
+    CHECKPOINT_RETRY, Terminal, Unacknowledged,
+};
+use crate::{
+    log::{
+        marks::MarkPage,
+        piece::{GapReason, Page},
+    },
+    registry::TermNews,
+};
+
+impl Handler<Checkpoint> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, _: Checkpoint, ctx: &mut Self::Context) {
+        let lane = self.lane.clone();
+        let mut journal = lane.journal();
+        let hibernated = self.screen.is_hibernated();
+        self.screen.now(&mut journal);
+        if let Err(error) = self.screen.checkpoint(&mut journal) {
+            tracing::error!(id = %self.id, %error, "a checkpoint that the journal waits for could not be taken");
+            // The lane waits for this one and asks no other.
+            ctx.notify_later(Checkpoint, CHECKPOINT_RETRY);
+        }
+        if hibernated {
+            self.screen.hibernate(&journal);
+        } else if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
+            self.screen.park(&journal);
+        }
+        drop(journal);
+        self.report_soon(ctx);
+    }
+}
+
+impl Handler<Buried> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, Buried(exit): Buried, ctx: &mut Self::Context) {
+        self.happen(Happening::Buried(exit), ctx);
+        self.publish(ctx);
+    }
+}
+
+impl Handler<Rest> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, Rest(waiting): Rest, ctx: &mut Self::Context) {
+        self.release_pty(ctx);
+        self.waiting = Some(waiting);
+        self.clients.values().for_each(|client| client.wait(waiting));
+        self.report();
+    }
+}
+
+impl Handler<Resume> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, Resume { held, seam }: Resume, ctx: &mut Self::Context) {
+        self.release_pty(ctx);
+        self.answers.forget_questions();
+        self.waiting = None;
+        self.seam = Some(seam);
+        self.happen(Happening::Resumed, ctx);
+        self.live_once_recalled(held, ctx);
+    }
+}
+
+impl Handler<Stop> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.clients.values().for_each(Client::detach);
+        self.release_pty(ctx);
+        self.lane.journal().forget(self.id);
+        ctx.stop();
+    }
+}
+
+/// What waits for a screen that has to be read from disk first.
+type Recalled<T> = ResponseActFuture<Terminal, T>;
+
+impl Terminal {
+    fn attach(&mut self, attach: Attach, ctx: &mut Context<Self>) -> Attached {
+        let id = ClientId::fresh();
+        let offset = match attach.from {
+            AttachFrom::Screen => self.end_offset(),
+            AttachFrom::Offset(offset) => offset,
+        };
+        let size = attach.size.filter(|_| attach.mode == Mode::ReadWrite);
+        let cursor = self.lane.journal().seek(self.id, offset);
+        if size.is_some() && self.pty.is_some() {
+            self.catch_up(ctx);
+            self.expect_answers(id, offset, attach.from != AttachFrom::Screen);
+        }
+        let answered = self.settled_until();
+        let client = Client::new(attach.mode, size, attach.program, cursor, offset);
+        let outbox = client.outbox.clone();
+        self.clients.insert(id, client);
+        self.reporter.news.push(TermNews::Attached { client: id.0 });
+        self.activate(Some(id));
+        if attach.from == AttachFrom::Screen || offset > self.end_offset() {
+            self.show(id, ctx);
+        }
+        self.publish(ctx);
+        if let (Some(waiting), Some(client)) = (self.waiting, self.clients.get(&id)) {
+            client.wait(waiting);
+        }
+        self.report();
+        Attached { client: id, outbox, answered }
+    }
+
+    fn snapshot(&mut self, kind: SnapshotKind, ctx: &mut Context<Self>) -> Snapshot {
+        let mut journal = self.lane.journal();
+        let mirror = self.screen.now(&mut journal);
+        let body = match kind {
+            SnapshotKind::Text => SnapshotBody::Text(mirror.text()),
+            SnapshotKind::Ansi => SnapshotBody::Ansi(mirror.repaint().into()),
+            SnapshotKind::Cells => SnapshotBody::Cells(mirror.view()),
+        };
+        let snapshot = Snapshot { offset: journal.end_offset(self.id).unwrap_or(0), size: mirror.size(), body };
+        drop(journal);
+        self.heed(ctx);
+        self.park_if_over();
+        self.report_soon(ctx);
+        snapshot
+    }
+}
+
+impl Handler<Attach> for Terminal {
+    type Result = Recalled<Attached>;
+
+    fn handle(&mut self, attach: Attach, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.recalled().map(|(), terminal, ctx| terminal.attach(attach, ctx)))
+    }
+}
+
+impl Handler<Pump> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, Pump(id): Pump, ctx: &mut Self::Context) {
+        self.pump(id, ctx);
+    }
+}
+
+impl Handler<Detach> for Terminal {
+    type Result = MessageResult<Detach>;
+
+    fn handle(&mut self, Detach(which): Detach, ctx: &mut Self::Context) -> Self::Result {
+        let going: Vec<_> = self.clients.extract_if(|id, _| which.is_none_or(|which| which == *id)).collect();
+        if !going.is_empty() {
+            self.park_if_over();
+            self.reporter.news.extend(going.iter().map(|(id, _)| TermNews::Detached { client: id.0 }));
+            self.report();
+            going.iter().for_each(|(_, client)| client.detach());
+            going.iter().for_each(|(id, _)| self.answer_for_absent(*id, ctx));
+        }
+        MessageResult(going.len())
+    }
+}
+
+impl Handler<ListClients> for Terminal {
+    type Result = MessageResult<ListClients>;
+
+    fn handle(&mut self, _: ListClients, _: &mut Self::Context) -> Self::Result {
+        let end = self.end_offset();
+        MessageResult(self.clients.iter().map(|(id, client)| client.view(*id, end)).collect())
+    }
+}
+
+impl Handler<Hibernate> for Terminal {
+    type Result = Result<(), HibernateError>;
+
+    fn handle(&mut self, _: Hibernate, _: &mut Self::Context) -> Self::Result {
+        if self.phase.recorded_exit().is_some() {
+            return Err(HibernateError::Ended);
+        }
+        let lane = self.lane.clone();
+        let mut journal = lane.journal();
+        self.screen.now(&mut journal);
+        self.screen.checkpoint(&mut journal).map_err(|error| HibernateError::NoCheckpoint(error.to_string()))?;
+        self.screen.hibernate(&journal);
+        drop(journal);
+        self.report();
+        Ok(())
+    }
+}
+
+impl Handler<Input> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, input: Input, ctx: &mut Self::Context) {
+        let mode = input.client.and_then(|id| self.clients.get(&id)).map(|client| client.mode);
+        if mode == Some(Mode::ReadOnly) {
+            let _ = input.reply.send(Err(InputError::ReadOnly));
+            return;
+        }
+        let Some(Sifted { data, settled, typed }) = self.sifted(&input, ctx) else {
+            let _ = input.reply.send(Ok(()));
+            return;
+        };
+        match self.keep(&data, input.numbered.as_ref(), settled) {
+            Ok(at) => {
+                self.activate(input.client.filter(|_| typed));
+                self.unacknowledged.push_back(Unacknowledged { at, reply: input.reply });
+                self.deliver(ctx);
+                self.report_soon(ctx);
+            }
+            Err(refusal) => _ = input.reply.send(Err(refusal)),
+        }
+    }
+}
+
+impl Handler<Resize> for Terminal {
+    type Result = Result<(), ResizeError>;
+
+    fn handle(&mut self, Resize { client, size }: Resize, ctx: &mut Self::Context) -> Self::Result {
+        if let Some(id) = client {
+            match self.clients.get_mut(&id) {
+                Some(client) if client.mode == Mode::ReadWrite => client.size = Some(size),
+                Some(_) | None => return Ok(()),
+            }
+            self.note_use(client);
+        }
+        self.resize(size)?;
+        self.publish(ctx);
+        Ok(())
+    }
+}
+
+impl Handler<TakeSnapshot> for Terminal {
+    type Result = Recalled<Snapshot>;
+
+    fn handle(&mut self, TakeSnapshot(kind): TakeSnapshot, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.recalled().map(move |(), terminal, ctx| terminal.snapshot(kind, ctx)))
+    }
+}
+
+impl Handler<ReadPage> for Terminal {
+    type Result = Recalled<Page>;
+
+    fn handle(&mut self, ReadPage { start, to, bytes_max }: ReadPage, _: &mut Self::Context) -> Self::Result {
+        let mut here = page::page(&self.lane.journal(), self.id, start, to, bytes_max);
+        let floor = if self.logged { self.lane.log().stats().floor(self.id) } else { None };
+        let Some(floor) = floor.filter(|floor| *floor < here.floor) else {
+            if !self.logged {
+                page::give_reason(&mut here, GapReason::NotLogged);
+            }
+            return Box::pin(fut::ready(here));
+        };
+        if page::is_whole(&here, start) {
+            return Box::pin(fut::ready(Page { floor, ..here }));
+        }
+        let (id, log) = (self.id, self.lane.log().clone());
+        let read = async move {
+            let found = log.read(id, move |reader| reader.page(start, to, bytes_max)).await;
+            match found {
+                Ok(Some(disk)) => page::join(disk, &here, start, to),
+                Ok(None) => here,
+                Err(error) => {
+                    tracing::error!(%id, error = &error as &dyn std::error::Error, "history cannot be read from disk");
+                    page::give_reason(&mut here, GapReason::Fault);
+                    here
+                }
+            }
+        };
+        Box::pin(read.into_actor(self))
+    }
+}
+
+impl Handler<ReadMarks> for Terminal {
+    type Result = Recalled<Option<MarkPage>>;
+
+    fn handle(&mut self, ReadMarks { after }: ReadMarks, _: &mut Self::Context) -> Self::Result {
+        if !self.logged {
+            return Box::pin(fut::ready(None));
+        }
+        let (id, log) = (self.id, self.lane.log().clone());
+        let read = async move {
+            log.read(id, move |reader| reader.marks(after)).await.unwrap_or_else(|error| {
+                tracing::error!(%id, error = &error as &dyn std::error::Error, "marks cannot be read from disk");
+                None
+            })
+        };
+        Box::pin(read.into_actor(self))
+    }
+}
