@@ -264,3 +264,26 @@ fn one_that_cannot_be_started_again_is_tried_until_it_can() {
     let events = instance.ok(&["history", "t"]);
     assert!(events.contains(BANNER));
 }
+
+/// A signal is only that: what it ends is started again like anything else, and a supervisor that dies meanwhile changes nothing for who
+/// watches.
+#[test]
+fn one_that_a_signal_ended_is_started_again_for_whoever_watches() {
+    let instance = Instance::start_with(SOON, &[]);
+    let record = instance.path("runs");
+    let script = "echo x >>\"$0\"; echo run $(wc -l <\"$0\"); exec cat";
+    instance.ok(&["new", "-d", "t", "--restart", "on-failure", "--", "sh", "-c", script, record.to_str().unwrap()]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let watching = runtime.spawn(subjects::watch(instance.socket(), "t".to_owned()));
+    for n in 1..=3 {
+        instance.ok(&["wait", "t", "--match", &format!("run {n}")]);
+        instance.kill_supervisor();
+        instance.ok(&["kill", "t", "--signal", "KILL"]);
+    }
+    instance.ok(&["wait", "t", "--match", "run 4"]);
+    instance.ok(&["kill", "t"]);
+    let received = runtime.block_on(async { tokio::time::timeout(PATIENCE, watching).await }).expect("an end").unwrap();
+    assert_eq!((runs(&record), received.lags), (4, 0));
+    assert_eq!(String::from_utf8_lossy(&received.bytes).matches(", signal 9 ──").count(), 3);
+    assert_eq!(instance.ok(&["history", "t", "--format", "raw"]).as_bytes(), received.bytes);
+}
