@@ -26,7 +26,7 @@ use super::{
     scanner::Scanner,
     service::{Command, Settings},
     store::Store,
-    tree,
+    tree::{self, TermLog},
     writer::Writer,
 };
 use crate::{Size, TermId, mirror};
@@ -346,6 +346,25 @@ proptest! {
             }
         }
     }
+}
+
+/// A kill between the two steps of a removal, twice: the next one finds more than the limit allows, and takes nothing else for it.
+#[test]
+fn a_removal_that_was_cut_short_costs_no_output_that_may_be_kept() {
+    let (mut world, id) = (World::new(), TermId(0));
+    world.output(id, &bytes(900_000, 1));
+    world.writer.pass_or_fail();
+    let kept = world.writer.stats.logs()[&id].bytes / 3;
+    for floor in [300_000, 600_000] {
+        TermLog::open(&world.store, id).unwrap().raise_floor(floor).unwrap();
+        world.store.flush().unwrap();
+        world.crash();
+    }
+    world.writer.settings.limits = Limits { term_bytes_max: kept + kept / 8, ..UNLIMITED };
+    world.writer.pass_or_fail();
+    assert_eq!(world.check(id, 0, 50_000), 600_000);
+    let bytes = world.writer.stats.logs()[&id].bytes;
+    assert!(bytes <= kept + kept / 8, "{bytes} bytes are kept, of {kept}");
 }
 
 /// Incompressible output, five times what may be kept: files never outgrow the limit, and the newest output is there.

@@ -368,12 +368,17 @@ impl TermLog {
     }
 
     /// Removes the oldest blocks: as many as it takes to free `bytes`, and on up to a checkpoint near by, from which what is left can be drawn.
-    /// Returns how many bytes went. What was taken is committed.
+    /// Where a kill cut a removal short, the rest of that goes instead: it is in the bytes that were counted. Returns how many bytes went. What
+    /// was taken is committed.
     pub(super) fn evict(&mut self, bytes: u64, before_ns: u64) -> Result<u64, StoreError> {
         debug_assert!(!self.dirty, "what was taken is committed");
         let before = self.standing.bytes;
-        let Some(floor) = self.new_floor(bytes, before_ns)? else { return Ok(0) };
-        self.cut_below(floor)?;
+        self.sweep()?;
+        if self.standing.bytes == before {
+            let Some(floor) = self.new_floor(bytes, before_ns)? else { return Ok(0) };
+            self.raise_floor(floor)?;
+            self.sweep()?;
+        }
         Ok(before - self.standing.bytes)
     }
 
@@ -404,16 +409,20 @@ impl TermLog {
         Ok(Some(floor).filter(|floor| *floor > self.standing.floor))
     }
 
-    /// Removes everything below `floor`.
-    fn cut_below(&mut self, floor: u64) -> Result<(), StoreError> {
+    /// Says that there is nothing below `floor`, before that is so: who reads meanwhile is told why.
+    pub(super) fn raise_floor(&mut self, floor: u64) -> Result<(), StoreError> {
         self.cut_block_at(floor)?;
         self.cut_marks_at(floor)?;
         self.tail.retain(|stored| stored.offset >= floor);
-        // Said before it is done: who reads meanwhile is told why there is nothing, and what a kill leaves goes with the next removal.
         (self.standing.floor, self.standing.floor_reason) = (floor, FloorReason::Evicted);
         let oldest = self.tree.range(Key::Block(floor).encode().as_slice()..=b"c".as_slice(), 1)?;
         self.standing.oldest_ns = oldest.first().and_then(|(_, value)| block::peek(value)).map_or(0, |peeked| peeked.1.max(1));
-        self.write()?;
+        self.write()
+    }
+
+    /// Removes everything below the floor.
+    fn sweep(&mut self) -> Result<(), StoreError> {
+        let floor = self.standing.floor;
         for kind in [Key::Block(0), Key::Resize(0, 0), Key::Checkpoint(0, 0), Key::Marks(0)] {
             let (first, end) = (kind.encode(), kind.at(floor).encode());
             loop {

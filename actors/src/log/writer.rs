@@ -91,7 +91,7 @@ pub(super) struct Writer {
     pub(super) settings: Settings,
     queue: mpsc::Receiver<Command>,
     pub(super) bell: Arc<Bell>,
-    stats: Arc<Stats>,
+    pub(super) stats: Arc<Stats>,
     findings: Findings,
     pub(super) lanes: Vec<Follower>,
     logs: HashMap<TermId, TermLog>,
