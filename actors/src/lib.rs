@@ -16,6 +16,7 @@ pub mod terminal;
 
 mod findings;
 mod id;
+mod memory;
 
 pub use findings::Findings;
 pub use id::{Name, NameError, Size, SizeError, TermId};

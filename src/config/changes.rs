@@ -12,6 +12,8 @@ const LIVE: &[&str] = &[
     "limits.terms_max",
     "limits.kill_grace",
     "limits.restart_delay_max",
+    "memory.hibernate_after",
+    "memory.mirrors_max",
     "log.bytes_max",
     "log.age_max",
     "log.total_bytes_max",

@@ -27,6 +27,8 @@ pub use self::{
 pub struct Config {
     /// What the supervisor refuses.
     pub limits: Limits,
+    /// What else is in memory.
+    pub memory: Memory,
     /// Output in memory.
     pub journal: Journal,
     /// Output on disk.
@@ -57,6 +59,24 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { terms_max: 2000, kill_grace: Duration::from_secs(5), restart_delay_max: Duration::from_secs(300) }
+    }
+}
+
+/// `[memory]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Memory {
+    /// How long a terminal is idle before its mirror is dropped; never, if absent.
+    #[serde(with = "value::duration_or_off")]
+    pub hibernate_after: Option<Duration>,
+    /// Bytes of all mirrors together.
+    #[serde(with = "value::bytes")]
+    pub mirrors_max: ByteSize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { hibernate_after: Some(Duration::from_secs(30)), mirrors_max: ByteSize::mib(64) }
     }
 }
 
@@ -257,6 +277,10 @@ mod tests {
             ("[limits]\nkill_grace = true\n", "expected a duration, as in \"500ms\", \"5s\" or \"2min\""),
             ("[attach]\ndetach_key = \"f1\"\n", "line 2: attach.detach_key: \"f1\" is no detach key"),
             ("[attach]\nclipboard = \"read\"\n", "line 2: attach.clipboard: unknown variant `read`, expected `write` or `off`"),
+            (
+                "[memory]\nhibernate_after = \"soon\"\n",
+                "line 2: memory.hibernate_after: \"soon\" is no duration: use 30s or 2min, or off",
+            ),
             ("[journal]\nbytes_max = \"lots\"\n", "line 2: journal.bytes_max: \"lots\" is no size: use 64MiB"),
             ("[metrics]\naddress = \"localhost\"\n", "line 2: metrics.address: \"localhost\" is no address to listen at"),
             ("[metrics]\nper_term = \"many\"\n", "line 2: metrics.per_term: \"many\" is no choice of terminals"),

@@ -25,6 +25,30 @@ pub(super) mod duration {
     }
 }
 
+/// `"5s"`, or `"off"` for none.
+pub(super) mod duration_or_off {
+    use std::time::Duration;
+
+    use humantime_serde::re::humantime::{format_duration, parse_duration};
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub(in crate::config) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => serializer.collect_str(&format_duration(*duration)),
+            None => serializer.serialize_str("off"),
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let text = super::text(deserializer, "a duration, as in \"30s\" or \"2min\", or \"off\"")?;
+        if text == "off" {
+            return Ok(None);
+        }
+        let wrong = |_| D::Error::custom(format!("{text:?} is no duration: use 30s or 2min, or off"));
+        parse_duration(&text).map(Some).map_err(wrong)
+    }
+}
+
 /// `"64MiB"`, or a number of bytes.
 pub(super) mod bytes {
     use bytesize::ByteSize;

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{Arc, mpsc},
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use actix_rt::{Arbiter, ArbiterHandle};
@@ -138,6 +138,13 @@ fn put_aside(lane: u32, lanes: u32, error: &JournalError, file: BorrowedFd<'_>, 
 
 fn now_ms() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis())
+}
+
+/// Has terminals hibernate once they were idle for so long, or never.
+pub(super) fn hibernate_after(lanes: &[ArbiterHandle], idle: Option<Duration>) {
+    for lane in lanes {
+        lane.spawn_fn(move || Lane::current().hibernate_after(idle));
+    }
 }
 
 /// Has every arbiter's pulse beat, the main one's included, on which this is called.

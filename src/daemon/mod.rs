@@ -64,7 +64,7 @@ use self::{
     life::{End, Signals},
     marker::Running,
     operator::Levers,
-    reload::Reloader,
+    reload::{Reconfigured, Reloader},
     watchdog::{Watchdog, Watched},
 };
 use crate::{
@@ -277,6 +277,7 @@ async fn supervise(
     // An id that the journals know is not given again, even if its record was lost with a damaged store.
     let next_id = next_id.max(store::after(last_id));
     manifest.skip_to(next_id)?;
+    lanes::hibernate_after(&lanes, config.memory.hibernate_after);
     let pulses = lanes::pulses(&lanes);
     let registry = registry(ledger, &previous_end, &config, pulses.clone(), &log)?.start();
     if let Some(endpoint) = &endpoint {
@@ -291,7 +292,7 @@ async fn supervise(
         records,
         next_id,
         terminals: inventory.terminals,
-        lanes,
+        lanes: lanes.clone(),
         executor,
         log: log.clone(),
         limits,
@@ -306,7 +307,11 @@ async fn supervise(
         Some(listener) => listener,
         None => socket::bind(&socket)?,
     };
-    let reloader = Rc::new(Reloader::new(options.config.clone(), config, supervisor.clone(), log.clone()));
+    let reloader = Rc::new(Reloader::new(
+        options.config.clone(),
+        config,
+        Reconfigured { supervisor: supervisor.clone(), registry: registry.clone(), log: log.clone(), lanes },
+    ));
     reloader.begin().await?;
     let operator = Rc::new(Levers { reloader: reloader.clone(), store: store.clone() });
     let (boot, data_path) = (format!("{:016x}", rand::random::<u64>()), options.data_path);
@@ -432,8 +437,20 @@ fn registry(
     let Metrics { per_term, term_info, .. } = config.metrics;
     let log = log.stats().clone();
     let (previous_end, upgrade_undone) = (previous_end.to_string(), upgrade_undone());
-    let parts =
-        RegistryParts { ledger, numbers, previous_end, is_restart, upgrade_undone, restarts, pulses, log, per_term, term_info };
+    let mirrors_max = config.memory.mirrors_max.as_u64();
+    let parts = RegistryParts {
+        ledger,
+        numbers,
+        previous_end,
+        is_restart,
+        upgrade_undone,
+        restarts,
+        pulses,
+        log,
+        per_term,
+        term_info,
+        mirrors_max,
+    };
     Ok(Registry::new(parts))
 }
 

@@ -11,9 +11,11 @@
 use std::{cell::RefCell, path::PathBuf};
 
 use actix::Addr;
+use actix_rt::ArbiterHandle;
 use kaval_actors::{
     Name,
     log::service::Log,
+    registry::{LimitMirrors, Registry},
     supervisor::{
         Create, FindAll, Limits, SetLimits, Supervisor,
         manifest::{Declaration, Record},
@@ -21,7 +23,10 @@ use kaval_actors::{
 };
 use tokio::{sync::Mutex, task::spawn_blocking};
 
-use super::declared::{Action, plan};
+use super::{
+    declared::{Action, plan},
+    lanes,
+};
 use crate::{
     config::{self, Applies, Config, ConfigError, changes},
     places,
@@ -43,11 +48,18 @@ pub(super) enum ReloadError {
 pub(super) struct Reloader {
     /// The file that was named at the start; the usual one, if it is there, otherwise.
     file: Option<PathBuf>,
-    supervisor: Addr<Supervisor>,
-    log: Log,
+    parts: Reconfigured,
     started: Config,
     now: RefCell<Config>,
     turn: Mutex<()>,
+}
+
+/// What is told of what is changed live.
+pub(super) struct Reconfigured {
+    pub(super) supervisor: Addr<Supervisor>,
+    pub(super) registry: Addr<Registry>,
+    pub(super) log: Log,
+    pub(super) lanes: Vec<ArbiterHandle>,
 }
 
 /// What a configuration refuses.
@@ -58,8 +70,8 @@ pub(super) fn limits(config: &Config) -> Limits {
 
 impl Reloader {
     /// One for a supervisor that was started with `config`, out of `file`.
-    pub(super) fn new(file: Option<PathBuf>, config: Config, supervisor: Addr<Supervisor>, log: Log) -> Self {
-        Self { file, supervisor, log, now: RefCell::new(config.clone()), started: config, turn: Mutex::new(()) }
+    pub(super) fn new(file: Option<PathBuf>, config: Config, parts: Reconfigured) -> Self {
+        Self { file, parts, now: RefCell::new(config.clone()), started: config, turn: Mutex::new(()) }
     }
 
     /// Makes the terminals that the configuration of the start declares.
@@ -82,8 +94,7 @@ impl Reloader {
         let read = spawn_blocking(move || Config::read(file.as_deref())).await.map_err(|_| ReloadError::Ending)?;
         let new = read.inspect_err(|error| tracing::error!(%error, "the configuration was not reloaded"))?;
         let settings: Vec<_> = changes(&self.started, &self.now.borrow(), &new).into_iter().map(setting).collect();
-        self.supervisor.send(SetLimits(limits(&new))).await.map_err(|_| ReloadError::Ending)?;
-        self.log.limit(new.log.settings().limits);
+        self.apply(&new).await?;
         let terms = self.reconcile(&new).await?;
         self.now.replace(new);
         for ReloadedSetting { key, outcome } in &settings {
@@ -93,8 +104,17 @@ impl Reloader {
         Ok(ReloadOk { terms, settings })
     }
 
+    async fn apply(&self, new: &Config) -> Result<(), ReloadError> {
+        let Reconfigured { supervisor, registry, log, lanes } = &self.parts;
+        supervisor.send(SetLimits(limits(new))).await.map_err(|_| ReloadError::Ending)?;
+        registry.send(LimitMirrors(new.memory.mirrors_max.as_u64())).await.map_err(|_| ReloadError::Ending)?;
+        log.limit(new.log.settings().limits);
+        lanes::hibernate_after(lanes, new.memory.hibernate_after);
+        Ok(())
+    }
+
     async fn reconcile(&self, config: &Config) -> Result<Vec<ReloadedTerm>, ReloadError> {
-        let found = self.supervisor.send(FindAll).await.map_err(|_| ReloadError::Ending)?;
+        let found = self.parts.supervisor.send(FindAll).await.map_err(|_| ReloadError::Ending)?;
         let records: Vec<Record> = found.into_iter().map(|found| found.record).collect();
         let desired: Vec<Declaration> = config.term.iter().map(Declaration::from).collect();
         let mut terms = Vec::new();
@@ -112,7 +132,7 @@ impl Reloader {
     }
 
     async fn create(&self, declaration: Declaration) -> Result<(TermOutcome, String), ReloadError> {
-        Ok(match self.supervisor.send(Create::from(declaration)).await.map_err(|_| ReloadError::Ending)? {
+        Ok(match self.parts.supervisor.send(Create::from(declaration)).await.map_err(|_| ReloadError::Ending)? {
             Ok(_) => (TermOutcome::Created, String::new()),
             Err(error) => (TermOutcome::Refused, error.to_string()),
         })

@@ -31,7 +31,11 @@ pub(super) async fn status(session: &Session) -> Result<StatusOk, WireError> {
         terms: TermCounts { live, hibernated, exited, lost },
         clients: figures.clients(),
         connections: hub.connections.get(),
-        memory: MemoryInfo { allocated_bytes: heap.allocated_bytes, resident_bytes: heap.resident_bytes },
+        memory: MemoryInfo {
+            allocated_bytes: heap.allocated_bytes,
+            resident_bytes: heap.resident_bytes,
+            mirrors_bytes: figures.mirrors_bytes,
+        },
         journal_bytes: figures.journal_bytes(),
         log: log(figures.log),
         fds: FdInfo { open: usage.open_fds, max: usage.max_fds },

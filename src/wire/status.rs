@@ -74,6 +74,9 @@ pub struct MemoryInfo {
     pub allocated_bytes: u64,
     /// Bytes that the allocator has from the kernel, in memory.
     pub resident_bytes: u64,
+    /// Bytes of those in use that the screens of terminals take.
+    #[serde(default)]
+    pub mirrors_bytes: u64,
 }
 
 /// What is on disk, in bytes.

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::notice::NOTICE_BYTES_MAX;
+use crate::memory::allocated;
 
 /// Longest control sequence that is heeded.
 const SEQUENCE_BYTES_MAX: usize = 256;
@@ -84,6 +85,11 @@ impl Cutter {
     /// Whether no sequence has begun, though a character may have.
     pub(super) fn is_ground(&self) -> bool {
         self.stage == Stage::Ground
+    }
+
+    /// Bytes that it has allocated.
+    pub(super) fn heap_bytes(&self) -> usize {
+        allocated(self.held.capacity())
     }
 
     /// The head of a character.

@@ -64,7 +64,10 @@ pub use self::{
     notice::{NOTICE_BYTES_MAX, NOTICES_MAX, Notice, QUESTIONS_MAX, What},
     view::{Cell, CellColor, Cursor, ScreenView},
 };
-use crate::Size;
+use crate::{Size, memory::allocated};
+
+/// What vt100 keeps of a row beside its cells.
+const ROW_BYTES: usize = 32;
 
 /// The parser panicked; its state can no longer be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -147,6 +150,15 @@ impl Mirror {
             text.push('\n');
         }
         shown(&text).into_owned()
+    }
+
+    /// Bytes of memory that it takes: 32 a cell and a row, on each screen that was drawn on, and what is known beside them. By its size, and by
+    /// the bounds on the latter, it has a bound.
+    pub fn memory_bytes(&self) -> usize {
+        let (rows, cols) = (usize::from(self.size().rows()), usize::from(self.size().cols()));
+        let grid = allocated(rows * ROW_BYTES) + rows * allocated(cols * size_of::<vt100::Cell>());
+        let screens = 1 + usize::from(self.canvas.state().alternate_used);
+        allocated(size_of::<Self>()) + screens * grid + self.canvas.state().heap_bytes()
     }
 
     /// The screen, cell by cell.

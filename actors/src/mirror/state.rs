@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Size;
+use crate::{Size, memory::allocated};
 
 use super::{
     charset::Charsets,
@@ -19,6 +19,9 @@ use super::{
 const TITLE_BYTES_MAX: usize = 1024;
 /// Most titles that are kept beneath the one shown, as in xterm.
 const TITLES_MAX: usize = 10;
+
+/// What a colour takes in a tree of them, half of whose nodes may be empty.
+const COLOR_BYTES: usize = 16;
 
 /// Where the cursor is. At the end of a row the next character is to wrap, if `wraps`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +97,13 @@ impl State {
         if let Some(title) = self.titles.pop() {
             self.title = title;
         }
+    }
+
+    /// Bytes that it has allocated.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let titles = self.titles.iter().chain([&self.title]).map(|title| allocated(title.capacity())).sum::<usize>();
+        let colors = self.colors.len() * COLOR_BYTES;
+        titles + colors + self.marks.text_bytes() + self.cutter.heap_bytes()
     }
 
     /// Whether plain lines do nothing but scroll the whole screen up.

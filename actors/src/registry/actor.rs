@@ -4,24 +4,25 @@ use std::{
     collections::BTreeMap,
     ops::Range,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, WrapFuture};
 use tokio::sync::watch;
 
 use super::{
-    Announce, EndEvents, Event, Figures, FollowEvents, Followed, Forget, Happening, Ledger, List, LogFigures, PerTerm, Pulse,
-    ReadEvents, Ready, Report, TakeFigures,
+    Announce, DropMirrors, EndEvents, Event, Figures, FollowEvents, Followed, Forget, Happening, Ledger, LimitMirrors, List,
+    LogFigures, Obey, PerTerm, Pulse, ReadEvents, Ready, Report, TakeFigures,
     feed::Feed,
+    mirrors::Mirrors,
     roll::{Roll, Told},
 };
 use crate::log::stats::{FAULT_KINDS, Stats};
 
 /// How long until numbers that could not be reserved are asked for again.
 const RESERVE_RETRY: Duration = Duration::from_secs(5);
-/// How often it is looked at how the log is.
-const LOG_LOOK: Duration = Duration::from_secs(1);
+/// How often it is looked at how the log is, and at mirrors that were in use.
+const LOOK: Duration = Duration::from_secs(1);
 /// Messages that may wait: `send` waits for a place, and those who tell do not.
 const MAILBOX_MAX: usize = 1024;
 
@@ -47,6 +48,8 @@ pub struct RegistryParts {
     pub per_term: PerTerm,
     /// Whether those have their names among them.
     pub term_info: bool,
+    /// Bytes that all mirrors together may take.
+    pub mirrors_max: u64,
 }
 
 /// See [the module](super).
@@ -54,6 +57,9 @@ pub struct Registry {
     parts: RegistryParts,
     roll: Roll,
     feed: Feed,
+    mirrors: Mirrors,
+    /// Who has mirrors dropped.
+    obeying: Option<Recipient<DropMirrors>>,
     /// Told of every event; `None` once events have ended.
     news: Option<watch::Sender<u64>>,
     reserving: bool,
@@ -66,7 +72,18 @@ impl Registry {
     pub fn new(parts: RegistryParts) -> Self {
         let feed = Feed::new(parts.numbers.clone());
         let news = Some(watch::Sender::new(feed.next()));
-        Self { parts, roll: Roll::default(), feed, news, reserving: false, recovery: None, log_seen: LogSeen::default() }
+        let mirrors = Mirrors::new(parts.mirrors_max);
+        Self {
+            parts,
+            roll: Roll::default(),
+            feed,
+            mirrors,
+            obeying: None,
+            news,
+            reserving: false,
+            recovery: None,
+            log_seen: LogSeen::default(),
+        }
     }
 
     fn tell(&mut self, told: impl IntoIterator<Item = Told>, ctx: &mut Context<Self>) {
@@ -94,6 +111,16 @@ impl Registry {
             self.feed.push(Event { seq: 0, time_ms: now_ms(), term: None, what });
         }
         self.publish(ctx);
+    }
+
+    /// Has mirrors dropped that are too many.
+    fn trim(&mut self) {
+        let Some(obeying) = &self.obeying else { return };
+        let surplus = self.mirrors.surplus(Instant::now());
+        if !surplus.is_empty() {
+            // Each terminal is named once until it was used again.
+            obeying.do_send(DropMirrors(surplus));
+        }
     }
 
     fn reserve(&mut self, ctx: &mut Context<Self>) {
@@ -144,7 +171,10 @@ impl Actor for Registry {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_MAX);
-        ctx.run_interval(LOG_LOOK, Self::look_at_log);
+        ctx.run_interval(LOOK, |registry, ctx| {
+            registry.look_at_log(ctx);
+            registry.trim();
+        });
         if self.parts.is_restart {
             let what = Happening::SupervisorRestarted { cause: self.parts.previous_end.clone() };
             self.feed.push(Event { seq: 0, time_ms: now_ms(), term: None, what });
@@ -170,6 +200,7 @@ impl Handler<Forget> for Registry {
     type Result = ();
 
     fn handle(&mut self, Forget(id): Forget, ctx: &mut Self::Context) {
+        self.mirrors.forget(id);
         let told = self.roll.forget(id);
         self.tell(told, ctx);
     }
@@ -179,8 +210,13 @@ impl Handler<Report> for Registry {
     type Result = ();
 
     fn handle(&mut self, report: Report, ctx: &mut Self::Context) {
-        let told = self.roll.report(report);
-        self.tell(told, ctx);
+        let (id, used) = (report.id, report.used);
+        let mirror = if report.hibernated { 0 } else { report.memory.mirror };
+        if let Some(told) = self.roll.report(report) {
+            self.mirrors.note(id, used, mirror);
+            self.tell(told, ctx);
+            self.trim();
+        }
     }
 }
 
@@ -189,6 +225,24 @@ impl Handler<Ready> for Registry {
 
     fn handle(&mut self, Ready(took): Ready, _: &mut Self::Context) {
         self.recovery = Some(took);
+    }
+}
+
+impl Handler<LimitMirrors> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, LimitMirrors(bytes_max): LimitMirrors, _: &mut Self::Context) {
+        self.mirrors.limit(bytes_max);
+        self.trim();
+    }
+}
+
+impl Handler<Obey> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Obey(who): Obey, _: &mut Self::Context) {
+        self.obeying = Some(who);
+        self.trim();
     }
 }
 
@@ -218,6 +272,7 @@ impl Handler<TakeFigures> for Registry {
         MessageResult(Figures {
             counts: self.roll.counts(),
             totals: self.roll.totals(),
+            mirrors_bytes: self.mirrors.bytes(),
             names: self.parts.term_info,
             previous_end: self.parts.previous_end.clone(),
             upgrade_undone: self.parts.upgrade_undone.clone(),

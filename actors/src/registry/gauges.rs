@@ -31,6 +31,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("kaval_log_disk_bytes", "Bytes of the files that logs are stored in."),
     ("kaval_log_disk_free_bytes", "Bytes that are free on their disk."),
     ("kaval_journal_bytes", "Output that is held in memory, beyond the supervisor's death."),
+    ("kaval_mirrors_bytes", "Memory that the screens of all terminals take."),
     ("kaval_clients", "Clients that are attached to a terminal."),
     (
         "kaval_last_recovery_duration_seconds",
@@ -124,6 +125,8 @@ pub fn describe() {
 pub struct Figures {
     pub(super) counts: Counts,
     pub(super) totals: Totals,
+    /// Bytes of memory that all screens take.
+    pub mirrors_bytes: u64,
     /// Whether each terminal's name is given to its id.
     pub(super) names: bool,
     /// How the supervisor before this one ended, in a few words.
@@ -235,6 +238,7 @@ impl Figures {
         for (state, terms) in self.states() {
             gauge!("kaval_terms", "state" => state).set(terms as f64);
         }
+        gauge!("kaval_mirrors_bytes").set(self.mirrors_bytes as f64);
         gauge!("kaval_clients").set(self.clients() as f64);
         gauge!("kaval_journal_bytes").set(self.journal_bytes() as f64);
         if let Some(recovery) = self.recovery {

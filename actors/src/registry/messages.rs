@@ -1,8 +1,12 @@
 //! What the registry is told, by the supervisor, by terminals and by the daemon, and what it is asked.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use actix::Message;
+use actix::{Message, Recipient};
 use tokio::sync::watch;
 
 use super::gauges::Figures;
@@ -125,6 +129,8 @@ pub struct Report {
     pub clients: usize,
     /// Its screen is dropped until something needs it.
     pub hibernated: bool,
+    /// When something last needed it.
+    pub used: Instant,
     /// When output last came, milliseconds since the Unix epoch; `None` before any did since the supervisor started.
     pub last_output_ms: Option<u64>,
     /// Estimated bytes of memory.
@@ -204,6 +210,22 @@ pub enum TermNews {
         to: u64,
     },
 }
+
+/// From the daemon: all mirrors together may take so many bytes from now on. The least recently used ones are dropped first, those that were
+/// used within the last second never.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct LimitMirrors(pub u64);
+
+/// From the supervisor: who is told which mirrors are to be dropped.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Obey(pub Recipient<DropMirrors>);
+
+/// To the supervisor: these are to be hibernated.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct DropMirrors(pub Vec<TermId>);
 
 /// From the daemon: everything handed back has been dealt with, so long after the start.
 #[derive(Debug, Clone, Copy, Message)]

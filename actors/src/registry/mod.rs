@@ -17,6 +17,7 @@ mod feed;
 mod gauges;
 mod ledger;
 mod messages;
+mod mirrors;
 mod pulse;
 mod roll;
 mod selection;
@@ -26,8 +27,8 @@ pub use self::{
     gauges::{Figures, Histogram, LogFigures, TermFigures, describe},
     ledger::{Ledger, LedgerError},
     messages::{
-        Announce, Batch, Card, EndEvents, Event, FollowEvents, Followed, Forget, Happening, List, Listing, MemoryParts, News,
-        Page, ReadEvents, Ready, Report, Standing, TakeFigures, Tally, TermNews,
+        Announce, Batch, Card, DropMirrors, EndEvents, Event, FollowEvents, Followed, Forget, Happening, LimitMirrors, List,
+        Listing, MemoryParts, News, Obey, Page, ReadEvents, Ready, Report, Standing, TakeFigures, Tally, TermNews,
     },
     pulse::{LaneFigures, Pulse},
     selection::{PerTerm, PerTermError},

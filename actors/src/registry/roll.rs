@@ -61,9 +61,9 @@ impl Roll {
         (news != News::Recalled).then_some((id, name, Happening::Terminal(news)))
     }
 
-    /// Takes in how a terminal says it stands. Its first report is no change of anything.
-    pub(super) fn report(&mut self, mut report: Report) -> Vec<Told> {
-        let Some(listing) = self.listings.get_mut(&report.id) else { return Vec::new() };
+    /// Takes in how a terminal says it stands, if it is known. Its first report is no change of anything.
+    pub(super) fn report(&mut self, mut report: Report) -> Option<Vec<Told>> {
+        let listing = self.listings.get_mut(&report.id)?;
         self.totals.tally.add(report.since);
         match (listing.is_hibernated(), report.hibernated) {
             (false, true) => self.totals.hibernations += 1,
@@ -74,7 +74,7 @@ impl Roll {
         let changes = listing.report.as_ref().map(|before| changes(before, &report)).unwrap_or_default();
         let (id, name) = (report.id, listing.card.name.clone());
         listing.report = Some(Arc::new(report));
-        clients.chain(changes).map(|happening| (id, name.clone(), happening)).collect()
+        Some(clients.chain(changes).map(|happening| (id, name.clone(), happening)).collect())
     }
 
     /// Strikes a terminal off.
@@ -212,6 +212,7 @@ mod tests {
             offset: output,
             clients,
             hibernated: false,
+            used: std::time::Instant::now(),
             last_output_ms: None,
             memory: MemoryParts::default(),
             since: Tally { output, input: 1, lags: 0 },
@@ -227,8 +228,8 @@ mod tests {
         roll
     }
 
-    fn happenings(told: Vec<Told>) -> Vec<Happening> {
-        told.into_iter().map(|(_, _, happening)| happening).collect()
+    fn happenings(told: Option<Vec<Told>>) -> Vec<Happening> {
+        told.into_iter().flatten().map(|(_, _, happening)| happening).collect()
     }
 
     #[test]

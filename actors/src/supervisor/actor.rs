@@ -27,8 +27,8 @@ use crate::{
     TermId,
     log::service::Log,
     pty::{Fate, Restart, adopt},
-    registry::{Announce, Card, Forget, News, Registry, Standing},
-    terminal::{Buried, Course, Drained, Gone, Held, Lane, Moved, Rest, Resume, Start, Stop, Terminal, Waiting},
+    registry::{Announce, Card, DropMirrors, Forget, News, Obey, Registry, Standing},
+    terminal::{Buried, Course, Drained, Gone, Held, Hibernate, Lane, Moved, Rest, Resume, Start, Stop, Terminal, Waiting},
 };
 
 /// How long until a step that failed is planned again, and an actor that died is started again.
@@ -501,6 +501,8 @@ impl Actor for Supervisor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // Every live terminal may report its end, and every actor its own, without waiting for a place.
         ctx.set_mailbox_capacity(1024);
+        // Once in the actor's life.
+        self.registry.do_send(Obey(ctx.address().recipient()));
         let recorded: Arc<BTreeSet<TermId>> = Arc::new(self.records.keys().copied().collect());
         for lane in &self.lanes {
             let recorded = recorded.clone();
@@ -581,6 +583,17 @@ impl Handler<FindAll> for Supervisor {
         let records = self.records.values().filter(|record| record.state != State::Removing);
         let terminal = |id| self.entries.get(id).and_then(|entry| entry.actor.clone());
         MessageResult(records.map(|record| Found { record: record.clone(), terminal: terminal(&record.id) }).collect())
+    }
+}
+
+impl Handler<DropMirrors> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, DropMirrors(ids): DropMirrors, _: &mut Self::Context) {
+        for actor in ids.iter().filter_map(|id| self.entries.get(id)?.actor.as_ref()) {
+            // Once until it was used again.
+            actor.do_send(Hibernate);
+        }
     }
 }
 

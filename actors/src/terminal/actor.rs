@@ -25,6 +25,7 @@ use tokio::{
 use super::{
     ClientId, Course, Drained, Gone, Input, InputError, Lane, ResizeError, Seam, Start, Waiting,
     answers::{Answers, Sifted, may_hold_answer},
+    drowse::Drowse,
     fanout::{Client, Need},
     intake::Intake,
     messages::Held,
@@ -71,7 +72,7 @@ const MAILBOX_MAX: usize = 256;
 /// See [the module](super).
 pub struct Terminal {
     pub(super) id: TermId,
-    lane: Rc<Lane>,
+    pub(super) lane: Rc<Lane>,
     logged: bool,
     pub(super) pty: Option<Rc<AsyncFd<Arc<Master>>>>,
     course: Option<Course>,
@@ -79,7 +80,7 @@ pub struct Terminal {
     seam: Option<Seam>,
     waiting: Option<Waiting>,
     obituary: Obituary,
-    phase: Phase,
+    pub(super) phase: Phase,
     pub(super) screen: Screen,
     pub(super) size: Size,
     pub(super) clients: HashMap<ClientId, Client>,
@@ -91,6 +92,7 @@ pub struct Terminal {
     /// Ends the draining of a PTY that something else keeps open.
     quiet: Option<SpawnHandle>,
     pub(super) whereabouts: Whereabouts,
+    pub(super) drowse: Drowse,
     pub(super) drawing: bool,
     /// The last turn could not take what the PTY may hold.
     held_back: bool,
@@ -155,6 +157,7 @@ impl Terminal {
             writer: None,
             quiet: None,
             whereabouts: Whereabouts::new(start.moved),
+            drowse: Drowse::new(),
             drawing: false,
             undrawn: 0,
             delayed: None,
@@ -367,9 +370,15 @@ impl Terminal {
         if let Some(delayed) = self.delayed.take() {
             ctx.cancel_future(delayed);
         }
+        let was_asleep = self.screen.is_hibernated();
         let more = self.screen.advance(&mut self.lane.journal(), DRAW_BYTES_MAX);
+        if was_asleep && self.screen.is_awake() {
+            self.note_woken();
+        }
         self.heed(ctx);
+        self.park_if_over();
         self.report_soon(ctx);
+        self.drowse(ctx);
         if more && !self.drawing {
             self.drawing = true;
             Self::draw_soon(ctx);
@@ -633,6 +642,7 @@ impl StreamHandler<Result<Ingest, JournalError>> for Terminal {
             Ok(Ingest { bytes, source }) => {
                 if bytes > 0 {
                     self.last_output_ms = Some(now_ms());
+                    self.note_used();
                     self.reporter.tally.output += bytes as u64;
                     self.happen(Happening::Output, ctx);
                 }

@@ -1,14 +1,15 @@
 //! What the terminals of one arbiter share: its journal, and their addresses. Never leaves its thread.
 
 use std::{
-    cell::{RefCell, RefMut},
+    cell::{Cell, RefCell, RefMut},
     collections::{BTreeSet, HashMap},
     rc::Rc,
+    time::Duration,
 };
 
 use actix::Addr;
 
-use super::{Checkpoint, Terminal};
+use super::{Checkpoint, Rethink, Terminal};
 use crate::{
     TermId,
     log::{
@@ -25,6 +26,8 @@ thread_local! {
 pub struct Lane {
     journal: RefCell<Journal>,
     log: Log,
+    /// How long a terminal is idle before it hibernates; never, if absent.
+    hibernate_after: Cell<Option<Duration>>,
     terminals: RefCell<HashMap<TermId, Addr<Terminal>>>,
 }
 
@@ -35,7 +38,8 @@ impl Lane {
     /// When there is no descriptor left.
     pub fn install(mut journal: Journal, log: Log) -> std::io::Result<()> {
         log.follow(journal.follow(log.bell())?);
-        let lane = Self { journal: RefCell::new(journal), log, terminals: RefCell::default() };
+        let lane =
+            Self { journal: RefCell::new(journal), log, hibernate_after: Cell::new(None), terminals: RefCell::default() };
         LANE.with_borrow_mut(|slot| *slot = Some(Rc::new(lane)));
         Ok(())
     }
@@ -51,6 +55,18 @@ impl Lane {
     /// The journal. Never held across an await or a message.
     pub fn journal(&self) -> RefMut<'_, Journal> {
         self.journal.borrow_mut()
+    }
+
+    /// Has terminals hibernate once they were idle for so long, or never.
+    pub fn hibernate_after(&self, idle: Option<Duration>) {
+        if self.hibernate_after.replace(idle) != idle {
+            // Once a change of the configuration.
+            self.terminals.borrow().values().for_each(|terminal| terminal.do_send(Rethink));
+        }
+    }
+
+    pub(super) fn idle_time(&self) -> Option<Duration> {
+        self.hibernate_after.get()
     }
 
     /// What is on disk.

@@ -222,6 +222,11 @@ pub struct ClientView {
 #[rtype(result = "Result<(), HibernateError>")]
 pub struct Hibernate;
 
+/// From the lane: terminals hibernate sooner or later than before.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Rethink;
+
 /// Why a terminal was not hibernated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HibernateError {

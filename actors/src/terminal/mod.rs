@@ -20,6 +20,7 @@
 
 mod actor;
 mod answers;
+mod drowse;
 mod fanout;
 mod intake;
 mod lane;
@@ -42,7 +43,7 @@ pub use self::{
     messages::{
         Attach, AttachFrom, Attached, Buried, Checkpoint, ClientView, Course, Detach, Drained, Gone, Held, Hibernate,
         HibernateError, Input, InputError, ListClients, Moved, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume,
-        Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot, Waiting,
+        Rethink, Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot, Waiting,
     },
     seam::Seam,
 };

@@ -87,6 +87,7 @@ impl Terminal {
             offset: self.end_offset(),
             clients: self.clients.len(),
             hibernated: self.screen.is_hibernated(),
+            used: self.drowse.used,
             last_output_ms: self.last_output_ms,
             memory: self.memory(),
             since: std::mem::take(&mut self.reporter.tally),

@@ -31,12 +31,14 @@ pub(super) struct Screen {
     id: TermId,
     initial: Size,
     /// `None` when parked: rebuilt from the journal's base when next needed.
-    mirror: Option<Mirror>,
+    mirror: Option<Box<Mirror>>,
     /// The title it had when it was hibernated, and what its programs had told; `None` if it is not.
     asleep: Option<(String, Marks)>,
     cursor: Cursor,
     /// Output drawn since the last checkpoint.
     uncheckpointed: u64,
+    /// The newest checkpoint is of this very screen.
+    stands: bool,
     /// A checkpoint's parts, while they are being read back.
     parts: Vec<u8>,
     /// Up to here records are drawn one by one: one of them makes the parser panic.
@@ -57,6 +59,7 @@ impl Screen {
             asleep: None,
             cursor,
             uncheckpointed: 0,
+            stands: false,
             parts: Vec::new(),
             careful_until: None,
             heard_until: 0,
@@ -70,11 +73,24 @@ impl Screen {
         *self = Self { heard_until, heard, ..Self::parked(self.id, initial, journal) };
     }
 
-    /// Drops the grid of a terminal that goes on: its title is remembered.
-    pub(super) fn hibernate(&mut self, journal: &Journal) {
+    /// Drops the grid of a terminal that goes on, behind a checkpoint of it: its title is remembered.
+    ///
+    /// # Errors
+    /// The journal's: it stays awake.
+    pub(super) fn hibernate(&mut self, journal: &mut Journal) -> Result<(), JournalError> {
+        self.now(journal);
+        if !self.stands {
+            self.checkpoint(journal)?;
+        }
         let told = (self.title().to_owned(), self.marks().cloned().unwrap_or_default());
         self.park(journal);
         self.asleep = Some(told);
+        Ok(())
+    }
+
+    /// Whether a grid is there.
+    pub(super) fn is_awake(&self) -> bool {
+        self.mirror.is_some()
     }
 
     /// Whether it was hibernated and has not been needed since.
@@ -84,7 +100,7 @@ impl Screen {
 
     /// Shows a screen that was rebuilt from elsewhere, since the journal has none.
     pub(super) fn recall(&mut self, mirror: Mirror) {
-        self.mirror = Some(mirror);
+        self.mirror = Some(Box::new(mirror));
     }
 
     /// Whether it would have to be [recalled](Screen::recall) before it shows anything.
@@ -99,17 +115,21 @@ impl Screen {
 
     /// The size now, as far as drawn.
     pub(super) fn size(&self) -> Size {
-        self.mirror.as_ref().map_or(self.initial, Mirror::size)
+        self.mirror.as_ref().map_or(self.initial, |mirror| mirror.size())
     }
 
     /// The title, as far as drawn.
     pub(super) fn title(&self) -> &str {
-        self.mirror.as_ref().map(Mirror::title).or(self.asleep.as_ref().map(|(title, _)| title.as_str())).unwrap_or_default()
+        self.mirror
+            .as_ref()
+            .map(|mirror| mirror.title())
+            .or(self.asleep.as_ref().map(|(title, _)| title.as_str()))
+            .unwrap_or_default()
     }
 
     /// What its programs told, as far as drawn.
     pub(super) fn marks(&self) -> Option<&Marks> {
-        self.mirror.as_ref().map(Mirror::marks).or(self.asleep.as_ref().map(|(_, marks)| marks))
+        self.mirror.as_ref().map(|mirror| mirror.marks()).or(self.asleep.as_ref().map(|(_, marks)| marks))
     }
 
     /// What was told and asked in what was drawn since the last time.
@@ -130,9 +150,10 @@ impl Screen {
         }
     }
 
-    /// Estimated bytes of the grid: 32 a cell, on one or both screens.
+    /// Bytes that the mirror takes, or that it left: what is remembered while it is dropped.
     pub(super) fn memory_bytes(&self) -> u64 {
-        self.mirror.as_ref().map_or(0, |mirror| u64::from(mirror.size().cols()) * u64::from(mirror.size().rows()) * 32)
+        let asleep = self.asleep.as_ref().map_or(0, |(title, marks)| title.capacity() + marks.text_bytes());
+        (self.mirror.as_ref().map_or(0, |mirror| mirror.memory_bytes()) + asleep) as u64
     }
 
     /// Draws at most some `budget` bytes more; whether there may be more left.
@@ -161,7 +182,7 @@ impl Screen {
     /// The mirror, having seen every record.
     pub(super) fn now(&mut self, journal: &mut Journal) -> &Mirror {
         while self.advance(journal, usize::MAX) {}
-        self.mirror.get_or_insert_with(|| Mirror::new(self.initial))
+        self.mirror.get_or_insert_with(|| Box::new(Mirror::new(self.initial)))
     }
 
     /// Takes a checkpoint, if the mirror has seen every record.
@@ -173,10 +194,10 @@ impl Screen {
         if journal.next(self.id, &mut probe).is_some() {
             return Ok(());
         }
-        let mirror = self.mirror.get_or_insert_with(|| Mirror::new(self.initial));
+        let mirror = self.mirror.get_or_insert_with(|| Box::new(Mirror::new(self.initial)));
         journal.checkpoint(self.id, &mirror.checkpoint())?;
         self.cursor = journal.end();
-        self.uncheckpointed = 0;
+        (self.uncheckpointed, self.stands) = (0, true);
         Ok(())
     }
 
@@ -213,8 +234,8 @@ impl Screen {
     }
 
     fn draw_batch(&mut self, offset: u64, bytes: &[u8], before: Cursor, journal: &mut Journal) {
-        self.uncheckpointed += bytes.len() as u64;
-        let drawn = self.mirror.get_or_insert_with(|| Mirror::new(self.initial)).feed(bytes);
+        (self.uncheckpointed, self.stands) = (self.uncheckpointed + bytes.len() as u64, false);
+        let drawn = self.mirror.get_or_insert_with(|| Box::new(Mirror::new(self.initial))).feed(bytes);
         self.hear(offset);
         if drawn.is_err() {
             tracing::debug!(id = %self.id, ?before, "the parser panicked on a batch: its records are drawn one by one");
@@ -229,19 +250,22 @@ impl Screen {
     fn draw(&mut self, record: Record<'_>) -> Result<(), Panicked> {
         match record.kind {
             Kind::Output => {
-                self.uncheckpointed += record.payload.len() as u64;
-                let drawn = self.mirror.get_or_insert_with(|| Mirror::new(self.initial)).feed(record.payload);
+                (self.uncheckpointed, self.stands) = (self.uncheckpointed + record.payload.len() as u64, false);
+                let drawn = self.mirror.get_or_insert_with(|| Box::new(Mirror::new(self.initial))).feed(record.payload);
                 self.hear(record.offset);
                 drawn
             }
-            Kind::Resize => match (mirror::decode_size(record.payload), &mut self.mirror) {
-                (Some(size), Some(mirror)) => mirror.resize(size),
-                (Some(size), None) => {
-                    self.mirror = Some(Mirror::new(size));
-                    Ok(())
+            Kind::Resize => {
+                self.stands = false;
+                match (mirror::decode_size(record.payload), &mut self.mirror) {
+                    (Some(size), Some(mirror)) => mirror.resize(size),
+                    (Some(size), None) => {
+                        self.mirror = Some(Box::new(Mirror::new(size)));
+                        Ok(())
+                    }
+                    (None, _) => Ok(()),
                 }
-                (None, _) => Ok(()),
-            },
+            }
             Kind::Checkpoint => {
                 self.restore(record.payload);
                 Ok(())
@@ -268,7 +292,7 @@ impl Screen {
     fn restore(&mut self, checkpoint: &[u8]) {
         if self.mirror.is_none() {
             match Mirror::restore(checkpoint) {
-                Ok(mirror) => self.mirror = Some(mirror),
+                Ok(mirror) => (self.mirror, self.stands) = (Some(Box::new(mirror)), true),
                 Err(error) => tracing::error!(id = %self.id, %error, "a checkpoint was left out"),
             }
         }

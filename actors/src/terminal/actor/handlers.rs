@@ -5,8 +5,8 @@ use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Messag
 use super::{
     super::{
         Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Detach, Hibernate, HibernateError, Input, InputError,
-        ListClients, Mode, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume, Snapshot, SnapshotBody, SnapshotKind,
-        Stop, TakeSnapshot, answers::Sifted, fanout::Client, page, state::Happening,
+        ListClients, Mode, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume, Rethink, Snapshot, SnapshotBody,
+        SnapshotKind, Stop, TakeSnapshot, answers::Sifted, fanout::Client, page, state::Happening,
     },
     CHECKPOINT_RETRY, Terminal, Unacknowledged,
 };
@@ -26,14 +26,13 @@ impl Handler<Checkpoint> for Terminal {
         let mut journal = lane.journal();
         let hibernated = self.screen.is_hibernated();
         self.screen.now(&mut journal);
-        if let Err(error) = self.screen.checkpoint(&mut journal) {
+        let taken = self.screen.checkpoint(&mut journal);
+        if let Err(error) = taken.and_then(|()| if hibernated { self.screen.hibernate(&mut journal) } else { Ok(()) }) {
             tracing::error!(id = %self.id, %error, "a checkpoint that the journal waits for could not be taken");
             // The lane waits for this one and asks no other.
             ctx.notify_later(Checkpoint, CHECKPOINT_RETRY);
         }
-        if hibernated {
-            self.screen.hibernate(&journal);
-        } else if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
+        if self.phase.recorded_exit().is_some() && self.clients.is_empty() {
             self.screen.park(&journal);
         }
         drop(journal);
@@ -90,6 +89,7 @@ type Recalled<T> = ResponseActFuture<Terminal, T>;
 
 impl Terminal {
     fn attach(&mut self, attach: Attach, ctx: &mut Context<Self>) -> Attached {
+        self.note_used();
         let id = ClientId::fresh();
         let offset = match attach.from {
             AttachFrom::Screen => self.end_offset(),
@@ -119,6 +119,7 @@ impl Terminal {
     }
 
     fn snapshot(&mut self, kind: SnapshotKind, ctx: &mut Context<Self>) -> Snapshot {
+        self.note_used();
         let mut journal = self.lane.journal();
         let mirror = self.screen.now(&mut journal);
         let body = match kind {
@@ -131,6 +132,7 @@ impl Terminal {
         self.heed(ctx);
         self.park_if_over();
         self.report_soon(ctx);
+        self.drowse(ctx);
         snapshot
     }
 }
@@ -162,6 +164,8 @@ impl Handler<Detach> for Terminal {
             self.report();
             going.iter().for_each(|(_, client)| client.detach());
             going.iter().for_each(|(id, _)| self.answer_for_absent(*id, ctx));
+            self.note_used();
+            self.drowse(ctx);
         }
         MessageResult(going.len())
     }
@@ -183,14 +187,15 @@ impl Handler<Hibernate> for Terminal {
         if self.phase.recorded_exit().is_some() {
             return Err(HibernateError::Ended);
         }
-        let lane = self.lane.clone();
-        let mut journal = lane.journal();
-        self.screen.now(&mut journal);
-        self.screen.checkpoint(&mut journal).map_err(|error| HibernateError::NoCheckpoint(error.to_string()))?;
-        self.screen.hibernate(&journal);
-        drop(journal);
-        self.report();
-        Ok(())
+        self.hibernate().map_err(|error| HibernateError::NoCheckpoint(error.to_string()))
+    }
+}
+
+impl Handler<Rethink> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, _: Rethink, ctx: &mut Self::Context) {
+        self.drowse_anew(ctx);
     }
 }
 
@@ -209,6 +214,7 @@ impl Handler<Input> for Terminal {
         };
         match self.keep(&data, input.numbered.as_ref(), settled) {
             Ok(at) => {
+                self.note_used();
                 self.activate(input.client.filter(|_| typed));
                 self.unacknowledged.push_back(Unacknowledged { at, reply: input.reply });
                 self.deliver(ctx);
