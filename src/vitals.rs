@@ -9,7 +9,7 @@ use procfs::{
     CurrentSI, WithCurrentSystemInfo,
     process::{LimitValue, Process},
 };
-use tikv_jemalloc_ctl::{epoch, raw, stats};
+use tikv_jemalloc_ctl::{background_thread, epoch, raw, stats};
 
 /// The allocator's figures.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,6 +29,14 @@ impl Heap {
         };
         let (allocated, resident) = read().unwrap_or_default();
         Self { allocated_bytes: allocated as u64, resident_bytes: resident as u64 }
+    }
+}
+
+/// Has memory that was freed given back to the kernel by threads of the allocator's own: by itself it would do so only while more is asked for,
+/// and a supervisor whose terminals sleep asks for none.
+pub fn give_memory_back() {
+    if let Err(error) = background_thread::write(true) {
+        tracing::debug!(%error, "memory that is freed is given back late");
     }
 }
 

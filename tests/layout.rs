@@ -27,12 +27,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const ACTORS_MAY_USE: &[(&str, &[&str])] = &[
     ("findings", &[]),
     ("id", &[]),
-    ("log", &["findings", "mirror"]),
-    ("mirror", &[]),
+    ("log", &["findings", "memory", "mirror"]),
+    ("memory", &[]),
+    ("mirror", &["memory"]),
     ("pty", &[]),
-    ("registry", &["findings", "log", "mirror", "pty"]),
+    ("registry", &["findings", "log", "memory", "mirror", "pty"]),
     ("supervisor", &["log", "pty", "registry", "terminal"]),
-    ("terminal", &["log", "mirror", "pty", "registry"]),
+    ("terminal", &["log", "memory", "mirror", "pty", "registry"]),
 ];
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");

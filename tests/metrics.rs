@@ -2,6 +2,8 @@
 
 #[path = "support/raw.rs"]
 mod raw;
+#[path = "support/scrape.rs"]
+mod scrape;
 mod support;
 #[path = "support/watch.rs"]
 mod watch;
@@ -9,7 +11,7 @@ mod watch;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder, File},
-    io::{BufRead, BufReader, Lines, Read, Write},
+    io::{BufRead, BufReader, Lines, Write},
     net::{TcpListener, TcpStream},
     os::unix::fs::DirBuilderExt,
     process::{Child, ChildStdout, Command, Stdio},
@@ -17,12 +19,12 @@ use std::{
 
 use raw::Raw;
 use rustix::fs::{FlockOperation, flock};
+use scrape::{ANYWHERE, address, http};
 use serde_json::{Value, json};
-use support::{Instance, PATIENCE};
+use support::Instance;
 use watch::{until, until_some};
 
 const README: &str = include_str!("../README.md");
-const ANYWHERE: [&str; 2] = ["--metrics", "127.0.0.1:0"];
 /// Where metrics are served when nobody says.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9776";
 
@@ -30,25 +32,7 @@ fn shell(instance: &Instance, name: &str, script: &str) {
     instance.ok(&["new", "-d", name, "--", "sh", "-c", script]);
 }
 
-/// Where the present supervisor serves metrics, as it logged it.
-fn address(instance: &Instance) -> String {
-    instance.log.await_count("metrics are served", 1);
-    let line = instance.log.lines().into_iter().rfind(|line| line.contains("metrics are served")).unwrap();
-    line.split("address=").nth(1).unwrap().to_owned()
-}
-
-/// Sends one request; the status and the body of the answer.
-fn http(address: &str, method: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
-fn scrape(instance: &Instance) -> String {
+fn scraped(instance: &Instance) -> String {
     let (status, text) = http(&address(instance), "GET", "/metrics");
     assert_eq!(status, 200, "{text}");
     text
@@ -103,8 +87,8 @@ fn every_metric_is_in_the_readme_and_every_one_there_is_on_the_endpoint() {
     instance.ok(&["wait", "t", "--match", "ready"]);
     instance.kill_supervisor();
     instance.ok(&["send", "t", "--enter", "typed"]);
-    until("output was counted", || series(&scrape(&instance), "id=\"1\"").len() == 5);
-    let text = scrape(&instance);
+    until("output was counted", || series(&scraped(&instance), "id=\"1\"").len() == 5);
+    let text = scraped(&instance);
     assert_eq!(on_endpoint(&text), in_readme());
     match lint(&text) {
         Some(complaints) => assert_eq!(complaints, ""),
@@ -120,7 +104,7 @@ fn what_is_counted_adds_up() {
     instance.ok(&["wait", "killed", "--exit"]);
     instance.ok(&["send", "t", "--enter", "typed"]);
     instance.ok(&["wait", "t", "--exit"]);
-    let text = scrape(&instance);
+    let text = scraped(&instance);
     for (name, expected) in [
         ("kaval_terms{state=\"live\"}", 0.0),
         ("kaval_terms{state=\"hibernated\"}", 0.0),
@@ -141,8 +125,8 @@ fn what_is_counted_adds_up() {
         assert_eq!(value(&text, name), expected, "{name}");
     }
     instance.ok(&["history", "t", "--format", "raw"]);
-    until("history was counted", || value(&scrape(&instance), "kaval_history_duration_seconds_count") == 1.0);
-    until("every arbiter has been looked at", || value(&scrape(&instance), "kaval_loop_lag_seconds_count") >= 2.0);
+    until("history was counted", || value(&scraped(&instance), "kaval_history_duration_seconds_count") == 1.0);
+    until("every arbiter has been looked at", || value(&scraped(&instance), "kaval_loop_lag_seconds_count") >= 2.0);
     for name in [
         "kaval_heap_allocated_bytes",
         "kaval_heap_resident_bytes",
@@ -150,7 +134,7 @@ fn what_is_counted_adds_up() {
         "kaval_journal_bytes",
         "process_open_fds",
     ] {
-        assert!(value(&scrape(&instance), name) > 0.0, "{name}");
+        assert!(value(&scraped(&instance), name) > 0.0, "{name}");
     }
 }
 
@@ -161,11 +145,11 @@ fn series_stay_while_a_terminal_is_idle_and_go_when_it_is_removed() {
     shell(&instance, "gone", "echo once");
     instance.ok(&["wait", "gone", "--exit"]);
     instance.ok(&["wait", "idle", "--match", "once"]);
-    until("output was counted", || series(&scrape(&instance), "id=\"1\"").len() == 5);
-    let before = scrape(&instance);
+    until("output was counted", || series(&scraped(&instance), "id=\"1\"").len() == 5);
+    let before = scraped(&instance);
     assert_eq!(series(&before, "id=\"1\""), series(&before, "id=\"2\""));
     instance.ok(&["rm", "gone"]);
-    let after = scrape(&instance);
+    let after = scraped(&instance);
     assert_eq!(series(&after, "id=\"1\""), series(&before, "id=\"1\""));
     assert_eq!(series(&after, "id=\"2\""), BTreeSet::new());
     assert_eq!(value(&after, "kaval_terms_spawned_total"), 2.0);
@@ -177,13 +161,13 @@ fn the_largest_terminals_have_series_and_names_only_where_they_are_wanted() {
     shell(&some, "small", "exec cat");
     some.ok(&["new", "-d", "large", "--size", "300x100", "--", "sh", "-c", "echo ready; exec cat"]);
     some.ok(&["wait", "large", "--match", "ready"]);
-    until("the large one has been drawn", || series(&scrape(&some), "id=\"2\"").len() == 4);
-    let text = scrape(&some);
+    until("the large one has been drawn", || series(&scraped(&some), "id=\"2\"").len() == 4);
+    let text = scraped(&some);
     assert!(series(&text, "id=\"1\"").is_empty() && !text.contains("kaval_term_info"), "{text}");
     let none = Instance::start_with("[metrics]\nper_term = \"off\"\n", &ANYWHERE);
     shell(&none, "t", "exec cat");
-    assert!(series(&scrape(&none), "id=").is_empty());
-    assert_eq!(value(&scrape(&none), "kaval_terms{state=\"live\"}"), 1.0);
+    assert!(series(&scraped(&none), "id=").is_empty());
+    assert_eq!(value(&scraped(&none), "kaval_terms{state=\"live\"}"), 1.0);
 }
 
 #[test]
@@ -426,7 +410,7 @@ fn status_shows_the_present_supervisor_and_how_the_one_before_ended() {
     assert_eq!((&second["terms"]["live"], &second["terms"]["exited"]), (&json!(1), &json!(0)));
     assert_ne!(second["boot"], first["boot"]);
     assert_eq!(second["previous_end"], "signal 9");
-    assert_eq!(value(&scrape(&instance), "kaval_supervisor_restarts_total{cause=\"signal\"}"), 1.0);
+    assert_eq!(value(&scraped(&instance), "kaval_supervisor_restarts_total{cause=\"signal\"}"), 1.0);
     until_some("the start was timed", || status()["recovery_ms"].as_u64());
     let text = instance.ok(&["status"]);
     assert!(text.contains("1 live, 0 hibernated") && !text.contains('\x1b'), "{text}");

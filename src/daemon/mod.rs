@@ -109,6 +109,7 @@ pub fn run(options: &ServeOptions) -> anyhow::Result<ExitCode> {
     logging::init();
     // An image that has no file any more is executed by a number.
     let _ = rustix::thread::set_name(c"kaval");
+    vitals::give_memory_back();
     let config_file = options.config.clone().or_else(places::config_file);
     let config = Config::read(config_file.as_deref())?;
     let state_dir = options.state_dir.clone().unwrap_or_else(places::state_dir);
@@ -450,6 +451,7 @@ fn registry(
         per_term,
         term_info,
         mirrors_max,
+        base_bytes: vitals::Heap::now().allocated_bytes.saturating_sub(vitals::log_heap_bytes().unwrap_or(0)),
     };
     Ok(Registry::new(parts))
 }

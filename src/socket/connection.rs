@@ -41,6 +41,8 @@ pub(super) const STREAMS_MAX: usize = 64;
 const PROGRAM_CHARS_MAX: usize = 64;
 /// Requests of one connection that may be under way at once; a further one waits.
 const PENDING_MAX: usize = 64;
+/// Room for what a client sends, at first: it grows with the frames that come.
+const READ_BYTES: usize = 1 << 10;
 
 /// What the tasks of one connection share.
 pub(super) struct Session {
@@ -66,12 +68,8 @@ impl Session {
     /// # Errors
     /// When the client is gone or does not read.
     pub(super) async fn send<T: Serialize>(&self, message: &T) -> io::Result<()> {
-        let body = wire::encode(message);
-        let frame = if body.len() > FRAME_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a reply is longer than a frame may be"));
-        } else {
-            [&(body.len() as u32).to_be_bytes(), &body[..]].concat()
-        };
+        let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, "a reply is longer than a frame may be");
+        let frame = wire::encode_frame(message).ok_or_else(too_long)?;
         let mut writer = self.writer.lock().await;
         if writer.torn {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -149,7 +147,7 @@ pub(super) async fn serve(stream: UnixStream, hub: &Rc<Hub>, admitted: bool) {
         followings: RefCell::default(),
         pending: Arc::new(Semaphore::new(PENDING_MAX)),
     });
-    let mut frames = FramedRead::new(reader, Begun { codec: wire::codec(), begun: false });
+    let mut frames = FramedRead::with_capacity(reader, Begun { codec: wire::codec(), begun: false }, READ_BYTES);
     if !admitted {
         return session
             .refuse(WireError::new(Code::Limit, "the supervisor has as many connections as it may: try again later"))

@@ -206,7 +206,8 @@ async fn ls(session: &Session, after: Option<u32>) -> Answer<LsOk> {
 
 fn info(listing: Listing) -> TermInfo {
     let hibernated = listing.is_hibernated();
-    let Listing { card, report, log_bytes } = listing;
+    let (memory_bytes, log_bytes) = (listing.memory().total(), listing.log.stored);
+    let Listing { card, report, .. } = listing;
     let (state, exit) = match card.standing {
         Standing::Live if hibernated => ("hibernated", None),
         Standing::Live => ("live", None),
@@ -242,7 +243,7 @@ fn info(listing: Listing) -> TermInfo {
         respawn_at: waits.then_some(card.due_ms),
         short_lives: waits.then_some(card.short_lives),
         trouble: card.trouble.clone().filter(|_| waits),
-        memory_bytes: report.map_or(0, |report| report.memory.total()),
+        memory_bytes,
         log_bytes,
     }
 }

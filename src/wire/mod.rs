@@ -176,9 +176,21 @@ pub struct OkBody<T> {
     pub ok: T,
 }
 
+/// Bytes of a frame's length.
+const LENGTH_BYTES: usize = 4;
+
 /// Encodes one frame's map.
 pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     rmp_serde::to_vec_named(message).expect("the protocol's types hold nothing that msgpack cannot")
+}
+
+/// Encodes one frame whole, its length before its map; `None` if it would be longer than a frame may be.
+pub fn encode_frame<T: Serialize>(message: &T) -> Option<Vec<u8>> {
+    let mut frame = vec![0; LENGTH_BYTES];
+    rmp_serde::encode::write_named(&mut frame, message).expect("the protocol's types hold nothing that msgpack cannot");
+    let body = frame.len() - LENGTH_BYTES;
+    frame[..LENGTH_BYTES].copy_from_slice(&u32::try_from(body).ok()?.to_be_bytes());
+    (body <= FRAME_BYTES_MAX).then_some(frame)
 }
 
 /// Decodes one frame's map.

@@ -22,6 +22,7 @@ use super::{
     block::{Damaged, put_number, take_number},
     scanner::{Found, HEAD_BYTES_MAX, Scanner},
 };
+use crate::memory::allocated;
 
 /// Something a program told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +75,11 @@ pub(super) struct Pack {
 }
 
 impl Pack {
+    /// Bytes that it has allocated.
+    pub(super) fn memory_bytes(&self) -> usize {
+        allocated(self.body.capacity())
+    }
+
     /// Appends a mark; `false` if there is no room.
     pub(super) fn push(&mut self, found: Found<'_>, time_ns: u64) -> bool {
         if self.body.len() + NUMBERS_BYTES_MAX + found.head.len() > PACK_BYTES_MAX {

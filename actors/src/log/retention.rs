@@ -39,6 +39,8 @@ pub struct Summary {
     pub floor: u64,
     /// The first offset that is not there yet.
     pub end: u64,
+    /// Bytes of memory.
+    pub memory: u64,
 }
 
 /// What to remove.

@@ -51,6 +51,15 @@ pub enum FaultKind {
     Stall,
 }
 
+/// What a terminal's log takes, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogShare {
+    /// Keys and values.
+    pub stored: u64,
+    /// Memory, estimated: a part of what the log and its database take together.
+    pub memory: u64,
+}
+
 /// The names of the kinds of fault, in the order of [`FaultKind`].
 pub const FAULT_KINDS: [&str; 5] = ["disk_full", "limit", "store", "journal", "stall"];
 
@@ -72,9 +81,9 @@ impl Stats {
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// The size of each terminal's log, in bytes.
-    pub fn log_bytes(&self) -> BTreeMap<TermId, u64> {
-        self.logs().iter().map(|(id, log)| (*id, log.bytes)).collect()
+    /// What each terminal's log takes.
+    pub fn shares(&self) -> BTreeMap<TermId, LogShare> {
+        self.logs().iter().map(|(id, log)| (*id, LogShare { stored: log.bytes, memory: log.memory })).collect()
     }
 
     /// The first offset of a terminal's log; `None` if there is none.

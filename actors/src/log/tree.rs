@@ -14,13 +14,13 @@
 //! rebuilt from the standing at any time.
 
 use super::{
-    block::{self, Block, RAW_BYTES_MAX},
+    block::{self, Block, RAW_BYTES_MAX, Span},
     journal::{Entry, Kind},
     key::{Control, FloorReason, Key, STANDING, Standing},
     marks::Pack,
     store::{Changes, Store, StoreError, Tree},
 };
-use crate::TermId;
+use crate::{TermId, memory::allocated};
 
 /// Bytes of a checkpoint's part.
 const CHECKPOINT_PART_BYTES: usize = 8 << 10;
@@ -34,6 +34,8 @@ const LARGE_BYTES: usize = 6 << 10;
 const TAIL_MAX: usize = MERGE_BLOCKS * (CLASS_BYTES.len() + 1);
 /// Blocks that are looked at, and removed, in one go: others wait meanwhile.
 const EVICT_BLOCKS_MAX: usize = 512;
+/// What the database takes for an open tree with little in it, as measured.
+const TREE_BYTES: usize = 3500;
 /// A block below this is in the class: three classes, each eight times the one before.
 const CLASS_BYTES: [usize; 3] = [RAW_BYTES_MAX / 128, RAW_BYTES_MAX / 16, RAW_BYTES_MAX / 2];
 
@@ -119,6 +121,13 @@ impl TermLog {
         log.tail = log.load_tail()?;
         log.marks = log.load_marks()?;
         Ok(log)
+    }
+
+    /// Bytes of memory that it takes, and the database for it.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let pending = allocated(self.pending.raw.capacity()) + allocated(self.pending.spans.capacity() * size_of::<Span>());
+        let tail = allocated(self.tail.capacity() * size_of::<Stored>());
+        size_of::<Self>() + TREE_BYTES + pending + tail + self.marks.pack.memory_bytes()
     }
 
     pub(super) fn standing(&self) -> &Standing {

@@ -234,7 +234,13 @@ impl Writer {
         let standing = log.standing();
         self.stats.logs().insert(
             id,
-            Summary { bytes: standing.bytes, oldest_ns: standing.oldest_ns, floor: standing.floor, end: standing.end },
+            Summary {
+                bytes: standing.bytes,
+                oldest_ns: standing.oldest_ns,
+                floor: standing.floor,
+                end: standing.end,
+                memory: log.memory_bytes() as u64,
+            },
         );
     }
 

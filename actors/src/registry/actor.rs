@@ -50,6 +50,8 @@ pub struct RegistryParts {
     pub term_info: bool,
     /// Bytes that all mirrors together may take.
     pub mirrors_max: u64,
+    /// Bytes of memory that were in use before there was any terminal, the log's apart.
+    pub base_bytes: u64,
 }
 
 /// See [the module](super).
@@ -250,12 +252,7 @@ impl Handler<List> for Registry {
     type Result = MessageResult<List>;
 
     fn handle(&mut self, List { after, bytes_max }: List, _: &mut Self::Context) -> Self::Result {
-        let mut page = self.roll.page(after, bytes_max);
-        let bytes = self.parts.log.log_bytes();
-        for listing in &mut page.listings {
-            listing.log_bytes = bytes.get(&listing.card.id).copied().unwrap_or(0);
-        }
-        MessageResult(page)
+        MessageResult(self.roll.page(after, bytes_max, &self.parts.log.shares()))
     }
 }
 
@@ -264,11 +261,7 @@ impl Handler<TakeFigures> for Registry {
 
     fn handle(&mut self, TakeFigures { terms }: TakeFigures, _: &mut Self::Context) -> Self::Result {
         let per_term = if terms { self.parts.per_term } else { PerTerm::Off };
-        let bytes = if terms { self.parts.log.log_bytes() } else { BTreeMap::new() };
-        let mut terms = self.roll.figures(per_term);
-        for term in &mut terms {
-            term.log_bytes = bytes.get(&term.id).copied().unwrap_or(0);
-        }
+        let shares = self.parts.log.shares();
         MessageResult(Figures {
             counts: self.roll.counts(),
             totals: self.roll.totals(),
@@ -280,7 +273,9 @@ impl Handler<TakeFigures> for Registry {
             recovery: self.recovery,
             lanes: self.parts.pulses.iter().map(|pulse| pulse.figures()).collect(),
             log: LogFigures::of(&self.parts.log),
-            terms,
+            memory: self.roll.memory(&shares),
+            base_bytes: self.parts.base_bytes + self.feed.memory_bytes() as u64,
+            terms: self.roll.figures(per_term, &shares),
         })
     }
 }

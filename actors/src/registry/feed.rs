@@ -16,6 +16,9 @@ use crate::TermId;
 /// Events that are kept, and that may wait for numbers. Some 200 bytes each, without a title.
 pub(super) const KEPT_MAX: usize = 10_000;
 
+/// What an event takes without its texts.
+const EVENT_BYTES: usize = size_of::<Event>() + 32;
+
 /// See the module's head.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -30,6 +33,11 @@ impl Feed {
     /// One that may give these numbers.
     pub(super) fn new(free: Range<u64>) -> Self {
         Self { kept: VecDeque::new(), waiting: VecDeque::new(), dropped: 0, free }
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub(super) fn memory_bytes(&self) -> usize {
+        (self.kept.len() + self.waiting.len()) * EVENT_BYTES + self.kept.capacity() * size_of::<Arc<Event>>()
     }
 
     /// The number that the next event will have.

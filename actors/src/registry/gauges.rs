@@ -31,6 +31,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("kaval_log_disk_bytes", "Bytes of the files that logs are stored in."),
     ("kaval_log_disk_free_bytes", "Bytes that are free on their disk."),
     ("kaval_journal_bytes", "Output that is held in memory, beyond the supervisor's death."),
+    ("kaval_heap_base_bytes", "Memory that is in use whatever the terminals, the log's apart."),
     ("kaval_mirrors_bytes", "Memory that the screens of all terminals take."),
     ("kaval_clients", "Clients that are attached to a terminal."),
     (
@@ -127,6 +128,10 @@ pub struct Figures {
     pub(super) totals: Totals,
     /// Bytes of memory that all screens take.
     pub mirrors_bytes: u64,
+    /// Estimated memory of all terminals, by what for.
+    pub memory: MemoryParts,
+    /// Bytes of memory that are there whatever the terminals: what there was before any, and the events that are kept.
+    pub base_bytes: u64,
     /// Whether each terminal's name is given to its id.
     pub(super) names: bool,
     /// How the supervisor before this one ended, in a few words.
@@ -238,6 +243,7 @@ impl Figures {
         for (state, terms) in self.states() {
             gauge!("kaval_terms", "state" => state).set(terms as f64);
         }
+        gauge!("kaval_heap_base_bytes").set(self.base_bytes as f64);
         gauge!("kaval_mirrors_bytes").set(self.mirrors_bytes as f64);
         gauge!("kaval_clients").set(self.clients() as f64);
         gauge!("kaval_journal_bytes").set(self.journal_bytes() as f64);
@@ -272,8 +278,7 @@ impl TermFigures {
         if named {
             gauge!("kaval_term_info", "id" => id.clone(), "name" => self.name.to_string()).set(1.0);
         }
-        let MemoryParts { mirror, pending, clients, actor } = self.memory;
-        for (part, bytes) in [("mirror", mirror), ("pending", pending), ("clients", clients), ("actor", actor)] {
+        for (part, bytes) in self.memory.parts() {
             gauge!("kaval_term_memory_bytes", "id" => id.clone(), "part" => part).set(bytes as f64);
         }
         counter!("kaval_term_output_bytes_total", "id" => id.clone()).absolute(self.output);

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::gauges::Figures;
 use crate::{
     Name, Size, TermId,
+    log::stats::LogShare,
     mirror::{Marks, Told},
     pty::{Exit, Fate, Restart},
 };
@@ -150,15 +151,33 @@ pub struct MemoryParts {
     pub pending: u64,
     /// Its clients' queues.
     pub clients: u64,
-    /// The actor itself.
+    /// The actor itself, and what others know of it.
     pub actor: u64,
+    /// Its part of what the log holds in memory.
+    pub log: u64,
 }
 
 impl MemoryParts {
+    /// Each by its name.
+    pub fn parts(self) -> [(&'static str, u64); 5] {
+        let Self { mirror, pending, clients, actor, log } = self;
+        [("mirror", mirror), ("pending", pending), ("clients", clients), ("actor", actor), ("log", log)]
+    }
+
+    /// This and another's.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            mirror: self.mirror + other.mirror,
+            pending: self.pending + other.pending,
+            clients: self.clients + other.clients,
+            actor: self.actor + other.actor,
+            log: self.log + other.log,
+        }
+    }
+
     /// All of it.
     pub fn total(self) -> u64 {
-        let Self { mirror, pending, clients, actor } = self;
-        mirror + pending + clients + actor
+        self.parts().iter().map(|(_, bytes)| bytes).sum()
     }
 }
 
@@ -258,8 +277,8 @@ pub struct Listing {
     pub card: Arc<Card>,
     /// What the terminal said last; `None` before it said anything.
     pub report: Option<Arc<Report>>,
-    /// Bytes of its log.
-    pub log_bytes: u64,
+    /// Its log.
+    pub log: LogShare,
 }
 
 /// Asks for everything that is counted.

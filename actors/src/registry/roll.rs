@@ -5,15 +5,19 @@
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
-use super::{Announce, Happening, Listing, MemoryParts, News, Page, PerTerm, Report, Standing, Tally, TermFigures};
+use super::{Announce, Card, Happening, Listing, MemoryParts, News, Page, PerTerm, Report, Standing, Tally, TermFigures};
 use crate::{
     Name, TermId,
+    log::stats::LogShare,
+    memory::allocated,
     pty::{Exit, Fate},
 };
 
 /// What a listing takes on the wire beyond its texts: names of fields, numbers, and what the kernel says of the foreground, of which a
 /// directory is 512 bytes at most.
 const LISTING_BYTES: usize = 480 + 512;
+/// What is known of a terminal beside its texts, here and by the supervisor: record, card, report, and the trees they are in.
+const KNOWN_BYTES: usize = 2000;
 /// What each text takes on the wire beyond its bytes.
 const TEXT_BYTES: usize = 5;
 
@@ -56,7 +60,7 @@ impl Roll {
     pub(super) fn announce(&mut self, Announce { card, news }: Announce) -> Option<Told> {
         let (id, name) = (card.id, card.name.clone());
         let report = self.listings.remove(&id).and_then(|listing| listing.report);
-        self.listings.insert(id, Listing { card: Arc::new(card), report, log_bytes: 0 });
+        self.listings.insert(id, Listing { card: Arc::new(card), report, log: LogShare::default() });
         self.totals.count(&news);
         (news != News::Recalled).then_some((id, name, Happening::Terminal(news)))
     }
@@ -83,7 +87,7 @@ impl Roll {
     }
 
     /// Terminals behind `after` that fit `bytes_max`, and one if none does.
-    pub(super) fn page(&self, after: Option<TermId>, bytes_max: usize) -> Page {
+    pub(super) fn page(&self, after: Option<TermId>, bytes_max: usize, shares: &BTreeMap<TermId, LogShare>) -> Page {
         let mut listings = Vec::new();
         let mut bytes = 0;
         for listing in self.listings.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)) {
@@ -91,7 +95,7 @@ impl Roll {
             if bytes > bytes_max && !listings.is_empty() {
                 return Page { listings, more: true };
             }
-            listings.push(listing.1.clone());
+            listings.push(Listing { log: share(shares, *listing.0), ..listing.1.clone() });
         }
         Page { listings, more: false }
     }
@@ -116,13 +120,25 @@ impl Roll {
         self.totals
     }
 
+    /// What all of them take.
+    pub(super) fn memory(&self, shares: &BTreeMap<TermId, LogShare>) -> MemoryParts {
+        let parts = self.listings.iter().map(|(id, listing)| Listing { log: share(shares, *id), ..listing.clone() }.memory());
+        parts.fold(MemoryParts::default(), MemoryParts::and)
+    }
+
     /// The terminals that are shown one by one.
-    pub(super) fn figures(&self, per_term: PerTerm) -> Vec<TermFigures> {
-        per_term.select(self.listings.values().map(figures).collect())
+    pub(super) fn figures(&self, per_term: PerTerm, shares: &BTreeMap<TermId, LogShare>) -> Vec<TermFigures> {
+        per_term.select(self.listings.iter().map(|(id, listing)| figures(listing, share(shares, *id))).collect())
     }
 }
 
 impl Listing {
+    /// Estimated bytes of memory that it takes.
+    pub fn memory(&self) -> MemoryParts {
+        let told = self.report.as_ref().map_or(MemoryParts::default(), |report| report.memory);
+        MemoryParts { actor: told.actor + self.card.memory_bytes() as u64, log: self.log.memory, ..told }
+    }
+
     /// Whether its screen is dropped until something needs it.
     pub fn is_hibernated(&self) -> bool {
         self.report.as_ref().is_some_and(|report| report.hibernated)
@@ -165,13 +181,26 @@ fn weight(Listing { card, report, .. }: &Listing) -> usize {
     LISTING_BYTES + argv + card.name.as_str().len() + card.cwd.as_os_str().len() + title + 3 * TEXT_BYTES
 }
 
-fn figures(Listing { card, report, .. }: &Listing) -> TermFigures {
+fn share(shares: &BTreeMap<TermId, LogShare>, id: TermId) -> LogShare {
+    shares.get(&id).copied().unwrap_or_default()
+}
+
+impl Card {
+    /// Bytes that it takes, and the record and the report beside it.
+    fn memory_bytes(&self) -> usize {
+        let texts = self.argv.iter().map(String::capacity).chain([self.name.as_str().len(), self.cwd.as_os_str().len()]);
+        KNOWN_BYTES + 2 * texts.map(allocated).sum::<usize>()
+    }
+}
+
+fn figures(listing: &Listing, log: LogShare) -> TermFigures {
+    let Listing { card, report, .. } = listing;
     TermFigures {
         id: card.id,
         name: card.name.clone(),
-        memory: report.as_ref().map_or(MemoryParts::default(), |report| report.memory),
+        memory: Listing { log, ..listing.clone() }.memory(),
         output: report.as_ref().map_or(card.offset, |report| report.offset),
-        log_bytes: 0,
+        log_bytes: log.stored,
         last_output_ms: report.as_ref().and_then(|report| report.last_output_ms),
     }
 }
@@ -277,7 +306,7 @@ mod tests {
         for bytes_max in [0, 1400, 3000, 100_000] {
             let (mut seen, mut after) = (Vec::new(), None);
             loop {
-                let page = roll.page(after, bytes_max);
+                let page = roll.page(after, bytes_max, &BTreeMap::new());
                 seen.extend(page.listings.iter().map(|listing| listing.card.id.0));
                 after = page.listings.last().map(|listing| listing.card.id);
                 if !page.more {

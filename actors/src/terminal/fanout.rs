@@ -37,6 +37,8 @@ const QUEUE_BYTES_LOW: usize = QUEUE_BYTES_MAX / 2;
 /// shows. What it was behind by when it attached does not count: one that resumes gets everything that is still there.
 pub(super) const LAG_BYTES_MAX: u64 = 8 << 20;
 
+/// What a connection takes that watches a terminal, as measured.
+const CONNECTION_BYTES: usize = 6 << 10;
 /// What an event costs beyond its bytes: its place in the queue and what the allocator adds. A queue of tiny ones is bounded by it.
 const EVENT_BYTES: usize = 128;
 
@@ -122,6 +124,8 @@ impl Event {
 struct Queue {
     events: VecDeque<Event>,
     bytes: usize,
+    /// Of the event that was taken last, which its connection may still be sending.
+    taken: usize,
     /// The terminal had more than there was room for.
     starved: bool,
     /// The terminal has let go of it: nothing more comes.
@@ -157,6 +161,12 @@ impl Outbox {
         self.queue().bytes
     }
 
+    /// Bytes of memory that it takes, and what is being sent from it: an event and its frame.
+    fn memory_bytes(&self) -> usize {
+        let queue = self.queue();
+        size_of::<Self>() + queue.bytes + queue.events.capacity() * size_of::<Event>() + 2 * queue.taken
+    }
+
     /// Notes that there is more; if that finds the queue drained already, says so instead, and the caller goes on.
     fn starve(&self) -> bool {
         let mut queue = self.queue();
@@ -183,7 +193,8 @@ impl Outbox {
     pub fn take(&self) -> Option<(Event, bool)> {
         let mut queue = self.queue();
         let event = queue.events.pop_front()?;
-        queue.bytes -= event.weight();
+        queue.taken = event.weight();
+        queue.bytes -= queue.taken;
         let pump = queue.starved && queue.bytes <= QUEUE_BYTES_LOW;
         queue.starved &= !pump;
         Some((event, pump))
@@ -325,9 +336,9 @@ impl Client {
         self.outbox.push(Event::Exited(exit));
     }
 
-    /// Bytes that it takes, its queue included.
+    /// Bytes of memory that it takes, with its queue and its connection.
     pub(super) fn memory_bytes(&self) -> u64 {
-        (size_of::<Self>() + size_of::<Outbox>() + self.outbox.bytes()) as u64
+        (size_of::<Self>() + self.outbox.memory_bytes() + CONNECTION_BYTES) as u64
     }
 
     pub(super) fn detach(&self) {
