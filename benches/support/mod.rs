@@ -1,8 +1,10 @@
 //! What the benches share: figures and their table, gates between a bench and its children, a bare PTY, and output to print.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, unused_imports)]
 
 #[path = "../../tests/support/mod.rs"]
 pub mod instance;
+
+pub use instance::{Instance, PATIENCE};
 
 use std::{
     fs::{self, File, OpenOptions},
