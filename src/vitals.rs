@@ -1,7 +1,10 @@
 //! The process's own figures: what the allocator and the kernel say of it.
 
 use std::{
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -69,6 +72,74 @@ pub fn log_heap_bytes() -> Option<u64> {
     Some((of("small")? + of("large")?) as u64)
 }
 
+/// Bytes of memory that are this process's own: resident, shared ones that it has mapped included, files apart; `None` if /proc does not tell.
+pub fn own_bytes() -> Option<u64> {
+    let status = Process::myself().and_then(|process| process.status()).ok()?;
+    Some((status.rssanon? + status.rssshmem?) * 1024)
+}
+
+/// Has the allocator give back all that it does not use.
+#[allow(unsafe_code)]
+pub fn purge() {
+    const EVERY_ARENA: &[u8] = b"arena.4096.purge\0";
+    let none = std::ptr::null_mut();
+    // SAFETY: the name ends in 0, and this control neither reads nor writes a value.
+    let failed = unsafe { tikv_jemalloc_sys::mallctl(EVERY_ARENA.as_ptr().cast(), none, none.cast(), none, 0) };
+    if failed != 0 {
+        tracing::debug!(failed, "the allocator gave nothing back");
+    }
+}
+
+/// How memory stands, as [the daemon](crate::daemon) finds it: for gauges, and for who has to refuse what would take more.
+pub static BUDGET: Budget =
+    Budget { limit: OnceLock::new(), level: AtomicU8::new(0), critical: AtomicBool::new(false), growth: AtomicI64::new(0) };
+
+/// See [`BUDGET`].
+pub struct Budget {
+    limit: OnceLock<(u64, String)>,
+    level: AtomicU8,
+    critical: AtomicBool,
+    growth: AtomicI64,
+}
+
+impl Budget {
+    /// Says how many bytes may be used, and who says so. Once.
+    pub fn limit(&self, bytes: u64, source: &str) {
+        let _ = self.limit.set((bytes, source.to_owned()));
+    }
+
+    /// How many bytes may be used, and who says so, if anybody does.
+    pub fn limited(&self) -> Option<(u64, &str)> {
+        self.limit.get().map(|(bytes, source)| (*bytes, source.as_str()))
+    }
+
+    /// Says how near the limit is, and whether nothing new may be taken on.
+    pub fn set_level(&self, level: u8, critical: bool) {
+        self.level.store(level, Ordering::Relaxed);
+        self.critical.store(critical, Ordering::Relaxed);
+    }
+
+    /// How near the limit is: 0 (normal) to 3 (critical).
+    pub fn level(&self) -> u8 {
+        self.level.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing new may be taken on.
+    pub fn is_critical(&self) -> bool {
+        self.critical.load(Ordering::Relaxed)
+    }
+
+    /// Says how many bytes the heap has grown by in each of the last minutes.
+    pub fn set_growth(&self, per_minute: i64) {
+        self.growth.store(per_minute, Ordering::Relaxed);
+    }
+
+    /// How many bytes the heap has grown by in each of the last five minutes, on average.
+    pub fn growth(&self) -> i64 {
+        self.growth.load(Ordering::Relaxed)
+    }
+}
+
 /// The kernel's figures.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
@@ -105,6 +176,12 @@ impl Usage {
             },
         })
     }
+}
+
+/// The time as names of files have it: `2026-11-23T08-15-00Z`.
+pub fn time() -> String {
+    let now = humantime_serde::re::humantime::format_rfc3339_seconds(SystemTime::now());
+    now.to_string().replace(':', "-")
 }
 
 /// Milliseconds since the Unix epoch.

@@ -217,9 +217,9 @@ fn a_hibernated_terminal_is_as_it_was_once_something_looks() {
 #[test]
 fn a_heap_profile_is_written_whole_or_not_at_all() {
     let file = |instance: &Instance| instance.path("heap.pb.gz");
-    let off = Instance::start();
+    let off = Instance::start_with_env("", &[], &[("_RJEM_MALLOC_CONF", "prof:false")]);
     let told = off.fails(&["admin", "heap-profile", "-o", file(&off).to_str().unwrap()], 1);
-    assert!(told.contains("is not profiled: start it with _RJEM_MALLOC_CONF=prof:true"), "{told}");
+    assert!(told.contains("is not profiled: _RJEM_MALLOC_CONF in its environment says so"), "{told}");
     assert!(!file(&off).exists());
     let on = Instance::start_with_env("", &[], &[("_RJEM_MALLOC_CONF", "prof:true,lg_prof_sample:12")]);
     // The keeper hands the variable on.

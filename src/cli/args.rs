@@ -464,7 +464,7 @@ pub(super) enum Lever {
 }
 
 const HEAP_PROFILE_HELP: &str = "\
-The supervisor has to run with _RJEM_MALLOC_CONF=prof:true in its environment.
+The heap is sampled, once in 512 KiB, unless the supervisor runs with _RJEM_MALLOC_CONF=prof:false.
 
 Example:
   kaval admin heap-profile -o heap.pb.gz

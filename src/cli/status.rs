@@ -12,7 +12,7 @@ use super::{
     commands,
     table::{BOLD, RESET, YELLOW, bytes, duration},
 };
-use crate::wire::{LogInfo, Op, StatusOk, TermCounts};
+use crate::wire::{LogInfo, MemoryInfo, Op, StatusOk, TermCounts};
 
 /// A timer that was this late was noticed by somebody who types.
 const LAG_NOTICED_MS: f64 = 100.0;
@@ -66,6 +66,7 @@ fn general(status: &StatusOk) -> Vec<Line> {
             "memory",
             format!("{allocated} allocated ({} for screens), {resident} resident", bytes(status.memory.mirrors_bytes)),
         ),
+        ("limit".to_owned(), limit(&status.memory), status.memory.level > 0),
         plain("journal", bytes(status.journal_bytes)),
         ("log".to_owned(), log(&status.log), status.log.faulty || status.log.gap_bytes > 0),
         ("data path".to_owned(), status.data_path.clone(), copying),
@@ -74,6 +75,19 @@ fn general(status: &StatusOk) -> Vec<Line> {
     ];
     let aside = status.set_aside.iter().map(|line| ("set aside".to_owned(), line.clone(), true));
     undone.chain(aside).chain(lines).collect()
+}
+
+/// How near the limit of memory is.
+fn limit(memory: &MemoryInfo) -> String {
+    let Some(limit) = memory.limit_bytes else { return format!("{} used, no limit", bytes(memory.own_bytes)) };
+    let level = match memory.level {
+        0 => "",
+        1 => ": screens are dropped sooner",
+        2 => ": screens and caches are dropped",
+        _ => ": no terminal is made, and nobody can attach, until there is room",
+    };
+    let source = memory.limit_source.as_deref().unwrap_or_default();
+    format!("{} used of {} ({source}){level}", bytes(memory.own_bytes), bytes(limit))
 }
 
 fn log(log: &LogInfo) -> String {
@@ -110,7 +124,12 @@ mod tests {
             terms: TermCounts { live: 1, hibernated: 0, exited: 2, lost: 0 },
             clients: 3,
             connections: 4,
-            memory: MemoryInfo { allocated_bytes: 1 << 20, resident_bytes: 2 << 20, mirrors_bytes: 1 << 19 },
+            memory: MemoryInfo {
+                allocated_bytes: 1 << 20,
+                resident_bytes: 2 << 20,
+                mirrors_bytes: 1 << 19,
+                ..MemoryInfo::default()
+            },
             journal_bytes: 2048,
             log: LogInfo { disk_bytes: 4096, disk_free_bytes: 1 << 30, gap_bytes: 5, ..LogInfo::default() },
             fds: FdInfo { open: 9, max: 10 },

@@ -8,7 +8,11 @@ mod metrics;
 mod term;
 mod value;
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use kaval_actors::log::{retention, service::Settings};
@@ -35,6 +39,8 @@ pub struct Config {
     pub log: Log,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is written down of memory.
+    pub diag: Diag,
     /// The client.
     pub attach: Attach,
     /// Terminals that are to be there.
@@ -66,6 +72,9 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {
+    /// Bytes of memory that the supervisor may use itself.
+    #[serde(with = "value::memory_limit")]
+    pub limit: MemoryLimit,
     /// How long a terminal is idle before its mirror is dropped; never, if absent.
     #[serde(with = "value::duration_or_off")]
     pub hibernate_after: Option<Duration>,
@@ -76,7 +85,39 @@ pub struct Memory {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { hibernate_after: Some(Duration::from_secs(30)), mirrors_max: ByteSize::mib(64) }
+        Self { limit: MemoryLimit::Auto, hibernate_after: Some(Duration::from_secs(30)), mirrors_max: ByteSize::mib(64) }
+    }
+}
+
+/// How much memory the supervisor may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// As much as its control group, if that has a limit.
+    Auto,
+    /// As much as there is.
+    Off,
+    /// So many bytes.
+    Bytes(ByteSize),
+}
+
+/// `[diag]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Diag {
+    /// Where reports go; nowhere if absent.
+    #[serde(with = "value::directory_or_off")]
+    pub dir: Option<PathBuf>,
+    /// How often a line is written.
+    #[serde(with = "value::duration")]
+    pub every: Duration,
+    /// How long after its start the supervisor is described.
+    #[serde(with = "value::duration")]
+    pub baseline_after: Duration,
+}
+
+impl Default for Diag {
+    fn default() -> Self {
+        Self { dir: None, every: Duration::from_secs(300), baseline_after: Duration::from_secs(300) }
     }
 }
 

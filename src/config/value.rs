@@ -49,6 +49,51 @@ pub(super) mod duration_or_off {
     }
 }
 
+/// `"512MiB"`, or `"auto"` or `"off"`.
+pub(super) mod memory_limit {
+    use serde::{Deserializer, Serializer, de::Error};
+
+    use crate::config::MemoryLimit;
+
+    pub(in crate::config) fn serialize<S: Serializer>(limit: &MemoryLimit, serializer: S) -> Result<S::Ok, S::Error> {
+        match limit {
+            MemoryLimit::Auto => serializer.serialize_str("auto"),
+            MemoryLimit::Off => serializer.serialize_str("off"),
+            MemoryLimit::Bytes(bytes) => serializer.serialize_u64(bytes.as_u64()),
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MemoryLimit, D::Error> {
+        match super::text(deserializer, "a size, as in \"512MiB\", or \"auto\" or \"off\"")?.as_str() {
+            "auto" => Ok(MemoryLimit::Auto),
+            "off" => Ok(MemoryLimit::Off),
+            text => {
+                let wrong = |_| D::Error::custom(format!("{text:?} is no size: use 512MiB or 2GB, or auto or off"));
+                text.parse().map(MemoryLimit::Bytes).map_err(wrong)
+            }
+        }
+    }
+}
+
+/// A directory, or `"off"` for none.
+pub(super) mod directory_or_off {
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(in crate::config) fn serialize<S: Serializer>(dir: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+        match dir {
+            Some(dir) => serializer.collect_str(&dir.display()),
+            None => serializer.serialize_str("off"),
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "off" { Ok(None) } else { super::absolute(&text).map(Some).map_err(D::Error::custom) }
+    }
+}
+
 /// `"64MiB"`, or a number of bytes.
 pub(super) mod bytes {
     use bytesize::ByteSize;
@@ -72,16 +117,15 @@ pub(super) fn cells<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
 
 /// An absolute path, or one in the home directory.
 pub(super) fn directory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
-    let text = String::deserialize(deserializer)?;
+    absolute(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
+fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = match (text.strip_prefix('~'), env::home_dir()) {
         (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
-        (Some(_) | None, _) => PathBuf::from(&text),
+        (Some(_) | None, _) => PathBuf::from(text),
     };
-    if path.is_absolute() {
-        Ok(Some(path))
-    } else {
-        Err(D::Error::custom(format!("{text:?} is no absolute directory: use /a/path or ~/a/path")))
-    }
+    if path.is_absolute() { Ok(path) } else { Err(format!("{text:?} is no absolute directory: use /a/path or ~/a/path")) }
 }
 
 /// A text, or a whole number as its text.

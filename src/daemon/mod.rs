@@ -9,6 +9,7 @@
 //! **Invariants.** Terminals are read again before the socket is there. One supervisor a state directory, by a lock that dies with it. It
 //! can be killed anywhere on this way.
 
+mod budget;
 mod declared;
 mod formats;
 mod lanes;
@@ -25,6 +26,7 @@ mod upgrade;
 mod watchdog;
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -58,8 +60,8 @@ use kaval_actors::{
 };
 use tokio::sync::oneshot;
 
-pub use self::{formats::line as formats_line, previous::PreviousEnd};
 use self::{
+    budget::Budget,
     lanes::Lanes,
     life::{End, Signals},
     marker::Running,
@@ -67,6 +69,7 @@ use self::{
     reload::{Reconfigured, Reloader},
     watchdog::{Watchdog, Watched},
 };
+pub use self::{formats::line as formats_line, previous::PreviousEnd};
 use crate::{
     config::{Config, Listen, Metrics},
     disk::{Disk, Kind},
@@ -263,8 +266,9 @@ async fn supervise(
     let ledger = Ledger::open(&database, renewed);
     let log = start_log(database, &config, &records, &unknown, findings.clone())?;
     let unlogged = records.values().filter(|record| !record.logged).map(|record| record.id).collect();
+    let memory_limit = budget::limit(&config.memory);
     let around = lanes::Surroundings {
-        bytes_max: config.journal.bytes_max.as_u64(),
+        bytes_max: budget::journal(config.journal.bytes_max.as_u64(), memory_limit.as_ref()),
         path: options.data_path,
         custody: &*custody,
         log: &log,
@@ -308,10 +312,12 @@ async fn supervise(
         Some(listener) => listener,
         None => socket::bind(&socket)?,
     };
+    let mirrors_max = Rc::new(Cell::new(config.memory.mirrors_max.as_u64()));
+    let budget = Budget::new(memory_limit, mirrors_max.clone(), registry.clone(), log.clone(), config.diag.clone());
     let reloader = Rc::new(Reloader::new(
         options.config.clone(),
         config,
-        Reconfigured { supervisor: supervisor.clone(), registry: registry.clone(), log: log.clone(), lanes },
+        Reconfigured { supervisor: supervisor.clone(), mirrors_max, log: log.clone(), lanes },
     ));
     reloader.begin().await?;
     let operator = Rc::new(Levers { reloader: reloader.clone(), store: store.clone() });
@@ -328,6 +334,7 @@ async fn supervise(
     if let Some(watchdog) = &watchdog {
         watchdog.ready(Watched { pulses, log: log.stats().clone() });
     }
+    actix_rt::spawn(budget.keep());
     tracing::info!(socket = %socket.display(), adopted, took_ms = started.elapsed().as_millis() as u64, "ready");
     let end = life::until_the_end(signals, listener, &hub, &log, &reloader, store.as_ref()).await;
     tracing::info!(%end, "ending");

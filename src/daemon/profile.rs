@@ -1,6 +1,6 @@
 //! A profile of this process's heap: who holds what jemalloc gave out, in pprof's format.
 //!
-//! jemalloc samples only when it was started with `prof:true` in its variable, [`VARIABLE`]: every child of the keeper is given that.
+//! jemalloc samples unless its variable, [`VARIABLE`], says otherwise: every child of the keeper is given that.
 
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
@@ -12,7 +12,7 @@ const VARIABLE: &str = "_RJEM_MALLOC_CONF";
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProfileError {
     /// jemalloc does not sample.
-    #[error("the supervisor's heap is not profiled: start it with {VARIABLE}=prof:true in its environment, and kaval with it")]
+    #[error("the supervisor's heap is not profiled: {VARIABLE} in its environment says so; start it without that")]
     Off,
     /// jemalloc, or the temporary file that it writes to.
     #[error("the heap's profile could not be taken: {0}")]

@@ -8,14 +8,17 @@
 //! **Invariants.** A file that is wrong changes nothing. One reload at a time. What cannot be applied live is named at every reload until
 //! the supervisor is restarted.
 
-use std::{cell::RefCell, path::PathBuf};
+use std::{
+    cell::{Cell, RefCell},
+    path::PathBuf,
+    rc::Rc,
+};
 
 use actix::Addr;
 use actix_rt::ArbiterHandle;
 use kaval_actors::{
     Name,
     log::service::Log,
-    registry::{LimitMirrors, Registry},
     supervisor::{
         Create, FindAll, Limits, SetLimits, Supervisor,
         manifest::{Declaration, Record},
@@ -57,7 +60,8 @@ pub(super) struct Reloader {
 /// What is told of what is changed live.
 pub(super) struct Reconfigured {
     pub(super) supervisor: Addr<Supervisor>,
-    pub(super) registry: Addr<Registry>,
+    /// What mirrors may take, which the budget looks at.
+    pub(super) mirrors_max: Rc<Cell<u64>>,
     pub(super) log: Log,
     pub(super) lanes: Vec<ArbiterHandle>,
 }
@@ -105,9 +109,9 @@ impl Reloader {
     }
 
     async fn apply(&self, new: &Config) -> Result<(), ReloadError> {
-        let Reconfigured { supervisor, registry, log, lanes } = &self.parts;
+        let Reconfigured { supervisor, mirrors_max, log, lanes } = &self.parts;
         supervisor.send(SetLimits(limits(new))).await.map_err(|_| ReloadError::Ending)?;
-        registry.send(LimitMirrors(new.memory.mirrors_max.as_u64())).await.map_err(|_| ReloadError::Ending)?;
+        mirrors_max.set(new.memory.mirrors_max.as_u64());
         log.limit(new.log.settings().limits);
         lanes::hibernate_after(lanes, new.memory.hibernate_after);
         Ok(())

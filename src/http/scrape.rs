@@ -11,12 +11,15 @@ use kaval_actors::registry::{self, Figures, Histogram};
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::vitals::{self, Heap, Usage};
+use crate::vitals::{self, BUDGET, Heap, Usage};
 
 const GAUGES: &[(&str, &str)] = &[
     ("kaval_heap_allocated_bytes", "Bytes that the supervisor uses, as its allocator says."),
     ("kaval_heap_resident_bytes", "Bytes that the allocator has from the kernel, in memory."),
     ("kaval_log_heap_bytes", "Bytes of them that the log and its database use."),
+    ("kaval_heap_limit_bytes", "Bytes of memory that the supervisor may use itself; 0 if as many as there are."),
+    ("kaval_memory_level", "How near that is: 0 normal, 1 elevated, 2 high, 3 critical: nothing new is taken on."),
+    ("kaval_heap_growth_bytes_per_minute", "Bytes that each of the last five minutes added to the heap."),
     ("process_resident_memory_bytes", "Resident memory size in bytes."),
     ("process_start_time_seconds", "Start time of the process since the Unix epoch in seconds."),
     ("process_open_fds", "Number of open file descriptors."),
@@ -72,6 +75,9 @@ fn record_process() {
     let heap = Heap::now();
     gauge!("kaval_heap_allocated_bytes").set(heap.allocated_bytes as f64);
     gauge!("kaval_heap_resident_bytes").set(heap.resident_bytes as f64);
+    gauge!("kaval_heap_limit_bytes").set(BUDGET.limited().map_or(0, |(bytes, _)| bytes) as f64);
+    gauge!("kaval_memory_level").set(f64::from(BUDGET.level()));
+    gauge!("kaval_heap_growth_bytes_per_minute").set(BUDGET.growth() as f64);
     if let Some(bytes) = vitals::log_heap_bytes() {
         gauge!("kaval_log_heap_bytes").set(bytes as f64);
     }

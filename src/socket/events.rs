@@ -210,6 +210,8 @@ fn words(what: &Happening) -> (&'static str, Details) {
         }
         Happening::LogFault { kind } => ("log-fault", details([("fault", json!(kind))])),
         Happening::LogResumed => ("log-resumed", details([])),
+        Happening::MemoryLevel { level } => ("memory-level", details([("level", json!(level))])),
+        Happening::MemoryGrowth { per_minute } => ("memory-growth", details([("bytes_per_minute", json!(per_minute))])),
         Happening::UpgradeUndone { reason } => ("upgrade-undone", details([("reason", json!(reason))])),
         Happening::SupervisorRestarted { cause } => ("supervisor-restarted", details([("cause", json!(cause))])),
     }

@@ -35,9 +35,12 @@ use super::{
     history::{self, Wanted},
     status,
 };
-use crate::wire::{
-    AttachFrom, AttachMode, AttachOk, Code, Data, DetachOk, Empty, FRAME_BYTES_MAX, LsOk, NewOk, Op, Request, ScreenFormat,
-    ScreenOk, TermInfo, TermRef, WireError,
+use crate::{
+    vitals::BUDGET,
+    wire::{
+        AttachFrom, AttachMode, AttachOk, Code, Data, DetachOk, Empty, FRAME_BYTES_MAX, LsOk, NewOk, Op, Request, ScreenFormat,
+        ScreenOk, TermInfo, TermRef, WireError,
+    },
 };
 
 /// How long a terminal that is being created or restarted is waited for.
@@ -183,7 +186,23 @@ async fn independent(session: &Session, req: u64, op: Op) {
     }
 }
 
+/// Refuses what would take more memory where there is hardly any left.
+pub(super) fn room() -> Answer<()> {
+    match BUDGET.limited().filter(|_| BUDGET.is_critical()) {
+        None => Ok(()),
+        Some((bytes, source)) => {
+            let limit = bytesize::ByteSize(bytes);
+            let message = format!(
+                "the supervisor is near the limit of its memory ({limit}, by {source}) and takes nothing new on: end or remove \
+                 terminals (kaval ls shows what each takes), detach clients, or raise the limit"
+            );
+            Err(WireError::new(Code::Memory, message))
+        }
+    }
+}
+
 async fn new(session: &Session, create: Create) -> Answer<NewOk> {
+    room()?;
     let created = session.hub.supervisor.send(create).await.map_err(gone)?.map_err(|error| {
         let code = match &error {
             CreateError::NameTaken(_) => Code::NameTaken,
@@ -325,6 +344,10 @@ async fn attach(
     mode: AttachMode,
 ) -> Answer<(AttachOk, Addr<Terminal>, kaval_actors::terminal::Attached)> {
     session.admit_stream(req)?;
+    // One that goes on was there already.
+    if from == AttachFrom::Screen {
+        room()?;
+    }
     let (record, terminal) = find(session, term).await?;
     if record.state == State::Lost {
         return Err(WireError::new(Code::Ended, lost(&record.name)));

@@ -7,7 +7,7 @@ use kaval_actors::{
 
 use super::{Hub, connection::Session, ops};
 use crate::{
-    vitals::{Heap, Usage},
+    vitals::{BUDGET, Heap, Usage, own_bytes},
     wire::{FdInfo, LaneInfo, LogInfo, MemoryInfo, StatusOk, TermCounts, WireError},
 };
 
@@ -15,8 +15,8 @@ use crate::{
 pub(super) async fn status(session: &Session) -> Result<StatusOk, WireError> {
     let hub = &session.hub;
     let figures = hub.registry.send(TakeFigures { terms: false }).await.map_err(|_| ops::ending())?;
-    let (heap, usage) =
-        actix_rt::task::spawn_blocking(|| (Heap::now(), Usage::now().unwrap_or_default())).await.unwrap_or_default();
+    let look = || (Heap::now(), own_bytes(), Usage::now().unwrap_or_default());
+    let (heap, own, usage) = actix_rt::task::spawn_blocking(look).await.unwrap_or_default();
     let [live, hibernated, exited, lost] = figures.states().map(|(_, terms)| terms);
     Ok(StatusOk {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -35,6 +35,10 @@ pub(super) async fn status(session: &Session) -> Result<StatusOk, WireError> {
             allocated_bytes: heap.allocated_bytes,
             resident_bytes: heap.resident_bytes,
             mirrors_bytes: figures.mirrors_bytes,
+            own_bytes: own.unwrap_or(heap.resident_bytes),
+            limit_bytes: BUDGET.limited().map(|(bytes, _)| bytes),
+            limit_source: BUDGET.limited().map(|(_, source)| source.to_owned()),
+            level: BUDGET.level(),
         },
         journal_bytes: figures.journal_bytes(),
         log: log(figures.log),

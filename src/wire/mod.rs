@@ -99,6 +99,8 @@ pub enum Code {
     Timeout,
     /// There are as many connections, terminals or pending requests as there may be.
     Limit,
+    /// The supervisor is near the limit of its memory: nothing new is taken on until there is room again.
+    Memory,
     /// There is no such terminal.
     NoSuchTerm,
     /// The terminal has no such client.

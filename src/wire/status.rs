@@ -68,7 +68,7 @@ pub struct TermCounts {
 }
 
 /// The allocator's figures.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryInfo {
     /// Bytes in use.
     pub allocated_bytes: u64,
@@ -77,6 +77,18 @@ pub struct MemoryInfo {
     /// Bytes of those in use that the screens of terminals take.
     #[serde(default)]
     pub mirrors_bytes: u64,
+    /// Resident bytes of the supervisor's own: what is compared with the limit.
+    #[serde(default)]
+    pub own_bytes: u64,
+    /// How many it may use; absent if as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_bytes: Option<u64>,
+    /// Who says so: a setting or a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_source: Option<String>,
+    /// How near the limit is: 0 (normal), 1 (elevated), 2 (high) or 3 (critical: nothing new is taken on).
+    #[serde(default)]
+    pub level: u8,
 }
 
 /// What is on disk, in bytes.

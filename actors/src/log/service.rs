@@ -39,6 +39,7 @@ pub(super) enum Command {
     Admit(TermId),
     Forget(TermId),
     Limit(Limits),
+    Shrink,
     Drain(oneshot::Sender<()>),
 }
 
@@ -108,6 +109,11 @@ impl Log {
     /// Changes what is kept.
     pub fn limit(&self, limits: Limits) {
         self.tell(Command::Limit(limits));
+    }
+
+    /// Has the database start over, since its cache cannot be made smaller while it is open.
+    pub fn shrink(&self) {
+        self.tell(Command::Shrink);
     }
 
     /// Resolves once everything that is in the journals now is on disk, or the disk has refused it.

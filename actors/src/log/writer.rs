@@ -98,6 +98,8 @@ pub(super) struct Writer {
     /// Whose output is logged. Journals hold more: that of terminals that are not, or that are forgotten.
     admitted: BTreeSet<TermId>,
     draining: Vec<oneshot::Sender<()>>,
+    /// The database is to start over.
+    shrinking: bool,
     pub(super) fault: Option<Fault>,
     /// What was last wrong: a gap that is found has come of it.
     cause: FaultKind,
@@ -131,6 +133,7 @@ impl Writer {
             logs: HashMap::new(),
             admitted: BTreeSet::new(),
             draining: Vec::new(),
+            shrinking: false,
             fault: None,
             cause: FaultKind::Stall,
             last_pass: now,
@@ -177,6 +180,7 @@ impl Writer {
                 Ok(Command::Admit(id)) => _ = self.admitted.insert(id),
                 Ok(Command::Forget(id)) => self.forget(id),
                 Ok(Command::Limit(limits)) => self.settings.limits = limits,
+                Ok(Command::Shrink) => self.shrinking = true,
                 Ok(Command::Drain(reply)) => self.draining.push(reply),
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
@@ -188,7 +192,9 @@ impl Writer {
         let has_work = self.bell.is_stirred() || self.fault.is_some();
         let waited_out = self.last_pass.elapsed() >= if has_work { self.settings.sync } else { RETENTION_EVERY };
         let retry = self.fault.as_ref().is_none_or(|fault| Instant::now() >= fault.retry_at);
-        !self.draining.is_empty() || (retry && (self.bell.take_urgent() || waited_out || self.store.is_displaced()))
+        !self.draining.is_empty()
+            || self.shrinking
+            || (retry && (self.bell.take_urgent() || waited_out || self.store.is_displaced()))
     }
 
     fn sleep(&self) {
@@ -196,7 +202,7 @@ impl Writer {
         let until_sync = self.settings.sync.saturating_sub(self.last_pass.elapsed()).max(Duration::from_millis(1));
         let wait = match &self.fault {
             Some(fault) => fault.retry_at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)),
-            None if !self.draining.is_empty() => Duration::ZERO,
+            None if !self.draining.is_empty() || self.shrinking => Duration::ZERO,
             None if idle => LOOK_EVERY,
             None => until_sync,
         };
@@ -249,7 +255,7 @@ impl Writer {
         // What is committed from now on may be missed by this pass, and stirs anew.
         self.bell.take_stirred();
         let logged = self.stats.logged_bytes.load(Ordering::Relaxed);
-        let pass = || self.reopen_after_fault().and_then(|()| self.pass());
+        let pass = || self.reopen_after_fault().and_then(|()| self.pass()).and_then(|()| self.shrink());
         let panicked = |_| Err(PassError::Store(StoreError::Panicked { what: "written" }));
         let result = catch_unwind(AssertUnwindSafe(pass)).unwrap_or_else(panicked);
         self.last_pass = Instant::now();
@@ -269,6 +275,19 @@ impl Writer {
             Err(error) => self.fail(&error),
         }
         tracing::trace!(took_ms = begun.elapsed().as_millis() as u64, "a pass of the log");
+    }
+
+    /// Has the database start over, if it was asked for, once all that was taken is on disk.
+    fn shrink(&mut self) -> Result<(), PassError> {
+        if !std::mem::take(&mut self.shrinking) || self.store.is_displaced() {
+            return Ok(());
+        }
+        self.store.flush()?;
+        self.logs.clear();
+        self.store.reopen()?;
+        self.take_stock()?;
+        tracing::info!("the log's database has started over, to give memory back");
+        Ok(())
     }
 
     /// What was under way when the fault came may be half done: everything is read again, from the store and from the journals.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     Announce, DropMirrors, EndEvents, Event, Figures, FollowEvents, Followed, Forget, Happening, Ledger, LimitMirrors, List,
-    LogFigures, Obey, PerTerm, Pulse, ReadEvents, Ready, Report, TakeFigures,
+    LogFigures, Note, Obey, PerTerm, Pulse, ReadEvents, Ready, Report, TakeFigures,
     feed::Feed,
     mirrors::Mirrors,
     roll::{Roll, Told},
@@ -227,6 +227,15 @@ impl Handler<Ready> for Registry {
 
     fn handle(&mut self, Ready(took): Ready, _: &mut Self::Context) {
         self.recovery = Some(took);
+    }
+}
+
+impl Handler<Note> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Note(what): Note, ctx: &mut Self::Context) {
+        self.feed.push(Event { seq: 0, time_ms: now_ms(), term: None, what });
+        self.publish(ctx);
     }
 }
 

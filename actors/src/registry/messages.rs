@@ -230,6 +230,11 @@ pub enum TermNews {
     },
 }
 
+/// From the daemon: this has happened to the supervisor.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Note(pub Happening);
+
 /// From the daemon: all mirrors together may take so many bytes from now on. The least recently used ones are dropped first, those that were
 /// used within the last second never.
 #[derive(Debug, Clone, Copy, Message)]
@@ -319,6 +324,16 @@ pub enum Happening {
     SupervisorRestarted {
         /// In a few words.
         cause: String,
+    },
+    /// Memory is nearer to its limit than before, or further from it.
+    MemoryLevel {
+        /// `normal`, `elevated`, `high` or `critical`.
+        level: String,
+    },
+    /// Memory keeps growing.
+    MemoryGrowth {
+        /// Bytes a minute.
+        per_minute: i64,
     },
     /// An upgrade was undone; told at every start, until one succeeds.
     UpgradeUndone {
