@@ -140,8 +140,8 @@ mod tests {
         let lines: Vec<_> = plain.lines().collect();
         assert_eq!(lines[2], "up           1m, ready after 5 ms");
         assert_eq!(lines[4], "terminals    1 live, 0 hibernated, 2 exited, 0 lost");
-        assert_eq!((lines[12], lines[13]), ("main         at most 1.2 ms late", "lane 0       at most 250.0 ms late"));
-        assert_eq!(lines[8], "log          4 KiB on disk, 1.0 GiB free, 5 B missing");
+        assert_eq!((lines[13], lines[14]), ("main         at most 1.2 ms late", "lane 0       at most 250.0 ms late"));
+        assert_eq!(lines[9], "log          4 KiB on disk, 1.0 GiB free, 5 B missing");
         let coloured = render(&status, true);
         let odd: Vec<_> = coloured.lines().filter(|line| line.contains(YELLOW)).collect();
         assert_eq!(odd.len(), 4, "{odd:?}");
