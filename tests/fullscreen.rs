@@ -395,6 +395,20 @@ fn a_supervisor_that_stays_away_is_announced_and_the_announcement_goes_when_it_i
     stage.agree(|screen| screen.text == format!("{} echo", before.text));
 }
 
+/// A program that is quiet right after has nothing drawn over what it shows, and neither has the next one.
+#[test]
+fn a_supervisor_that_is_back_at_once_is_not_announced_however_quiet_the_program_is() {
+    needs!();
+    let stage = Stage::with_bash("child$ ");
+    stage.attach();
+    let before = stage.agree(|screen| screen.text == "child$");
+    stage.instance.kill_supervisor();
+    stage.instance.log.await_count(" INFO ready ", 2);
+    // Longer than what a gap may last before it is announced.
+    stage.instance.fails(&["wait", "t", "--match", "never", "--timeout", "3"], 124);
+    stage.agree(|screen| *screen == before);
+}
+
 #[test]
 fn what_the_window_showed_before_is_in_its_scrollback() {
     needs!();
