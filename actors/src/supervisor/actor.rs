@@ -143,8 +143,10 @@ impl Supervisor {
         match (record.state, &entry.due) {
             (State::Restarting(_), None) => {
                 let wait = record.remaining(now_ms(), self.limits.restart_delay_max);
+                // Before the timer is set: what it finds not to be due when it wakes, nothing looks at again.
+                let due = Instant::now() + wait;
                 let wake = ctx.run_later(wait, move |supervisor, ctx| supervisor.reconcile(id, ctx));
-                entry.due = Some((Instant::now() + wait, wake));
+                entry.due = Some((due, wake));
             }
             (State::Restarting(_), Some(_)) => {}
             (State::Creating | State::Live | State::Exited(_) | State::Lost | State::Removing, _) => {
