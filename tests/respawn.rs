@@ -14,6 +14,7 @@ use kaval::{
     client::{SessionOptions, Update},
     wire::{AttachFrom, AttachMode, ExitInfo},
 };
+use kaval_actors::Size;
 use raw::Raw;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
@@ -230,6 +231,39 @@ fn an_attached_client_goes_on_with_the_next_child() {
     assert_eq!(waits, [Some(ExitInfo::Code(7)), Some(ExitInfo::Code(0))]);
     instance.ok(&["kill", "t"]);
     assert_eq!(String::from_utf8_lossy(&shown).matches(BANNER).count(), 1);
+}
+
+/// The refusal was the end of attaching, and the next child had the size of the window as it was.
+#[test]
+fn a_window_that_is_resized_while_its_terminal_waits_stays_and_gives_the_next_child_its_size() {
+    let instance = Instance::start();
+    let script = "while stty size; do sleep 0.05; done";
+    instance.ok(&["new", "-d", "t", "--restart", "always", "--size", "80x24", "--", "sh", "-c", script]);
+    let size = |cols, rows| Size::new(cols, rows).unwrap();
+    let options = SessionOptions {
+        socket: instance.socket(),
+        term: "t".into(),
+        mode: AttachMode::Rw,
+        size: Some(size(80, 24)),
+        from: AttachFrom::Screen,
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut session = attach(options).await;
+        instance.ok(&["kill", "t", "--signal", "KILL"]);
+        let (mut waits, mut shown) = (false, String::new());
+        while !shown.contains("20 90") {
+            match tokio::time::timeout(PATIENCE, session.next()).await.expect("the size").unwrap() {
+                Update::Respawning { .. } => {
+                    waits = true;
+                    session.resize(size(90, 20)).await;
+                }
+                Update::Output { data, .. } if waits => shown.push_str(&String::from_utf8_lossy(&data)),
+                Update::Output { .. } | Update::Resized { .. } | Update::Screen { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    instance.ok(&["kill", "t"]);
 }
 
 #[test]

@@ -228,6 +228,7 @@ impl Terminal {
     fn live_once_recalled(&mut self, held: Held, ctx: &mut Context<Self>) {
         ctx.wait(self.recalled().map(|(), terminal, ctx| match terminal.live(held, ctx) {
             Ok(()) => {
+                terminal.activate(terminal.answers.active());
                 terminal.publish(ctx);
                 terminal.report();
             }
