@@ -11,8 +11,8 @@ mod watch;
 use std::{fs, path::Path, thread, time::Duration};
 
 use kaval::{
-    client::{SessionOptions, Update},
-    wire::{AttachFrom, AttachMode, ExitInfo},
+    client::{Client, SessionOptions, Update},
+    wire::{AttachFrom, AttachMode, Data, Empty, ExitInfo, Op},
 };
 use kaval_actors::Size;
 use raw::Raw;
@@ -264,6 +264,36 @@ fn a_window_that_is_resized_while_its_terminal_waits_stays_and_gives_the_next_ch
         }
     });
     instance.ok(&["kill", "t"]);
+}
+
+/// Law 9: who resends what was not acknowledged to it, over a kill and the end of the child that got it.
+#[test]
+fn what_one_child_was_typed_is_not_typed_to_the_next() {
+    let instance = Instance::start_with(SOON, &[]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let type_in = |name: &str, seq, text: &str| {
+        let data = Data(text.to_owned().into());
+        let op = Op::Input { term: name.into(), client: Some("me".to_owned()), seq, data };
+        let typed = async { Client::connect(&instance.socket()).await.unwrap().call::<Empty>(op).await };
+        runtime.block_on(typed).unwrap();
+    };
+    for (name, killed) in [("told", false), ("killed", true)] {
+        let record = instance.path(name);
+        let script = format!("read line; echo $line >> {}; exit 3", record.display());
+        instance.ok(&["new", "-d", name, "--restart", "always", "--", "sh", "-c", &script]);
+        type_in(name, 1, "one\n");
+        until("the next child", || term(&instance, name)["state"] == "live" && term(&instance, name)["respawns"] == 1);
+        if killed {
+            instance.kill_supervisor();
+            until("the next supervisor", || instance.run(&["ls"]).status.success());
+        }
+        type_in(name, 1, "one\n");
+        type_in(name, 2, "two\n");
+        let told = || fs::read_to_string(&record).unwrap();
+        until("the second line", || told().contains("two"));
+        assert_eq!(told(), "one\ntwo\n");
+        instance.ok(&["kill", name]);
+    }
 }
 
 #[test]

@@ -525,10 +525,13 @@ impl Actor for Supervisor {
 impl Handler<Drained> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Drained { id, fate, offset, size }: Drained, ctx: &mut Self::Context) {
+    fn handle(&mut self, Drained { id, fate, offset, size, heard }: Drained, ctx: &mut Self::Context) {
         if let (Some(entry), Some(record)) = (self.entries.get_mut(&id), self.records.get_mut(&id)) {
             entry.seen.drained = Some(fate);
             (record.offset, record.size) = (offset, size);
+            if record.restarts_after(fate) {
+                record.again.heard = heard;
+            }
         }
         self.reconcile(id, ctx);
     }
