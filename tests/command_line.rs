@@ -18,7 +18,7 @@ use std::{
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::{Value, json};
-use support::Instance;
+use support::{Background, Instance};
 use watch::{until, until_some};
 
 fn listed(instance: &Instance, name: &str) -> Option<Value> {
@@ -94,6 +94,32 @@ fn new_prints_the_name_and_makes_one_up_from_the_command() {
     assert_eq!(instance.ok(&["new", "-d"]), "sh-3\n");
     let json: Value = serde_json::from_str(&instance.ok(&["new", "-d", "--json", "--", "cat"])).unwrap();
     assert_eq!(json, json!({"id": 4, "name": "cat-4"}));
+}
+
+#[test]
+fn new_starts_a_supervisor_where_none_answers_and_one_only() {
+    let background = Background::new();
+    let names = ["a", "b", "c"].map(|name| {
+        let child = background.command(&["new", "-d", name, "--", "sleep", "1000"]).spawn().unwrap();
+        (name, child)
+    });
+    for (name, child) in names {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let listed: Value = serde_json::from_slice(&background.run(&["ls", "--json"]).stdout).unwrap();
+    let names: BTreeSet<_> = listed.as_array().unwrap().iter().map(|term| term["name"].as_str().unwrap()).collect();
+    assert_eq!(names, BTreeSet::from(["a", "b", "c"]));
+}
+
+#[test]
+fn why_a_supervisor_did_not_start_is_told_in_its_own_words() {
+    let background = Background::new();
+    fs::write(background.dir().join("config/kaval/kaval.toml"), "nonsense = 1\n").unwrap();
+    let output = background.run(&["new", "-d", "a"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("did not start: ") && said.contains("nonsense") && said.lines().count() == 1, "{said}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::{
     process::Command,
 };
 
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use support::{Instance, command_in};
 
@@ -46,6 +47,21 @@ fn a_supervisor_that_runs_well_is_found_well_and_a_line_a_check_says_so() {
     assert_eq!(lines.lines().count(), checks.len());
     assert!(lines.lines().all(|line| ["ok    ", "warn  "].iter().any(|word| line.starts_with(word))), "{lines}");
     assert!(lines.starts_with(&format!("ok    socket         kaval {} answers at ", env!("CARGO_PKG_VERSION"))), "{lines}");
+}
+
+/// Everything looked well until the supervisor ended, and with it every terminal.
+#[test]
+fn that_the_keeper_is_gone_is_said() {
+    let mut instance = Instance::start();
+    let status = |instance: &Instance| serde_json::from_str::<Value>(&instance.ok(&["status", "--json"])).unwrap();
+    assert_eq!(status(&instance)["unkept"], false);
+    kill_process(instance.keeper_pid(), Signal::KILL).unwrap();
+    instance.await_end();
+    let (status, (checks, code)) = (status(&instance), doctor(&mut instance.command::<&str>(&[])));
+    instance.ok(&["shutdown", "--force"]);
+    assert_eq!((&status["unkept"], code), (&Value::Bool(true), Some(1)), "{status:#}");
+    let keeper = check(&checks, "keeper");
+    assert!(text(keeper, "verdict") == "fail" && text(keeper, "mend").contains("kaval shutdown"), "{keeper:#}");
 }
 
 #[test]

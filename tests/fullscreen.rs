@@ -8,7 +8,7 @@ mod support;
 mod tmux;
 
 use rustix::process::{Signal, kill_process};
-use support::{Instance, command_in};
+use support::{Background, Instance, command_in};
 use tmux::{Pane, Picture, await_some, difference, missing};
 
 const WINDOW: (u16, u16) = (100, 30);
@@ -395,6 +395,20 @@ fn a_supervisor_that_stays_away_is_announced_and_the_announcement_goes_when_it_i
     stage.agree(|screen| screen.text == format!("{} echo", before.text));
 }
 
+/// A program that is quiet right after has nothing drawn over what it shows, and neither has the next one.
+#[test]
+fn a_supervisor_that_is_back_at_once_is_not_announced_however_quiet_the_program_is() {
+    needs!();
+    let stage = Stage::with_bash("child$ ");
+    stage.attach();
+    let before = stage.agree(|screen| screen.text == "child$");
+    stage.instance.kill_supervisor();
+    stage.instance.log.await_count(" INFO ready ", 2);
+    // Longer than what a gap may last before it is announced.
+    stage.instance.fails(&["wait", "t", "--match", "never", "--timeout", "3"], 124);
+    stage.agree(|screen| *screen == before);
+}
+
 #[test]
 fn what_the_window_showed_before_is_in_its_scrollback() {
     needs!();
@@ -462,29 +476,11 @@ fn attaching_to_no_such_terminal_is_refused_in_one_line() {
     assert_eq!(text.lines().count(), 4, "{text}");
 }
 
-/// What `kaval` starts by itself, ended with the test.
-struct Background(tempfile::TempDir);
-
-impl Background {
-    fn run(&self, args: &[&str]) -> std::process::Output {
-        command_in(self.0.path()).args(args).stdin(std::process::Stdio::null()).output().unwrap()
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        self.run(&["shutdown", "--force"]);
-    }
-}
-
 #[test]
 fn kaval_alone_starts_a_supervisor_and_comes_back_to_the_same_shell() {
     needs!();
-    let background = Background(tempfile::Builder::new().prefix("kaval-test-").tempdir().unwrap());
-    for dir in ["run", "config"] {
-        std::fs::create_dir(background.0.path().join(dir)).unwrap();
-    }
-    let pane = Pane::open(&command_in(background.0.path()), background.0.path(), WINDOW);
+    let background = Background::new();
+    let pane = Pane::open(&command_in(background.dir()), background.dir(), WINDOW);
     pane.enter("clear; go kaval");
     pane.await_screen(|text| text.ends_with('$') || text.ends_with('#'));
     pane.enter("PS1='mine$ '; x=4");

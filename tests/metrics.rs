@@ -280,10 +280,10 @@ fn kinds(events: &[Value]) -> Vec<&str> {
 #[test]
 fn events_tell_a_terminals_life_in_order() {
     let instance = Instance::start();
-    let mut all = Follower::start(&instance, &["--from", "1"]);
+    let mut all = Follower::start(&instance, &["--from", "0"]);
     shell(&instance, "t", "printf '\\033]2;a title\\007ready'; read line; exit 3");
     instance.ok(&["wait", "t", "--match", "ready"]);
-    all.up_to("title", "t");
+    assert_eq!(all.up_to("title", "t")[0]["seq"], 1, "nothing comes before the first");
     let mut one = Follower::start(&instance, &["t", "--from", "1", "--json"]);
     instance.ok(&["resize", "t", "90x30"]);
     instance.ok(&["send", "t", "--enter", ""]);

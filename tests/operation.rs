@@ -9,7 +9,7 @@ mod watch;
 
 use std::{
     fs,
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -374,6 +374,34 @@ fn has(program: &str) -> bool {
         eprintln!("skipped: {program} is not installed");
     }
     there
+}
+
+/// A logout takes the runtime directory along, and whoever tidies up may: what runs could not be reached ever again.
+#[test]
+fn a_socket_that_was_removed_is_there_again() {
+    let instance = Instance::start();
+    let child = sleeper(&instance, "t");
+    let options = SessionOptions {
+        socket: instance.socket(),
+        term: "t".into(),
+        mode: AttachMode::Rw,
+        size: None,
+        from: AttachFrom::Screen,
+    };
+    let runtime = runtime();
+    let mut session = runtime.block_on(Session::attach(options)).unwrap();
+    assert!(matches!(runtime.block_on(session.next()), Ok(Update::Screen { .. })));
+    for directory_too in [false, true] {
+        let socket = instance.socket();
+        let removed = if directory_too { fs::remove_dir_all(socket.parent().unwrap()) } else { fs::remove_file(&socket) };
+        removed.unwrap();
+        until("the socket", || instance.run(&["ls"]).status.success());
+        assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(socket.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+    assert!(runs(child) && instance.log.count(" INFO ready ") == 1);
+    instance.ok(&["send", "t", "x"]);
+    assert!(matches!(runtime.block_on(session.next()), Ok(Update::Output { .. })), "the client that was there is served");
 }
 
 #[test]

@@ -11,9 +11,10 @@ mod watch;
 use std::{fs, path::Path, thread, time::Duration};
 
 use kaval::{
-    client::{SessionOptions, Update},
-    wire::{AttachFrom, AttachMode, ExitInfo},
+    client::{Client, SessionOptions, Update},
+    wire::{AttachFrom, AttachMode, Data, Empty, ExitInfo, Op},
 };
+use kaval_actors::Size;
 use raw::Raw;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
@@ -230,6 +231,69 @@ fn an_attached_client_goes_on_with_the_next_child() {
     assert_eq!(waits, [Some(ExitInfo::Code(7)), Some(ExitInfo::Code(0))]);
     instance.ok(&["kill", "t"]);
     assert_eq!(String::from_utf8_lossy(&shown).matches(BANNER).count(), 1);
+}
+
+/// The refusal was the end of attaching, and the next child had the size of the window as it was.
+#[test]
+fn a_window_that_is_resized_while_its_terminal_waits_stays_and_gives_the_next_child_its_size() {
+    let instance = Instance::start();
+    let script = "while stty size; do sleep 0.05; done";
+    instance.ok(&["new", "-d", "t", "--restart", "always", "--size", "80x24", "--", "sh", "-c", script]);
+    let size = |cols, rows| Size::new(cols, rows).unwrap();
+    let options = SessionOptions {
+        socket: instance.socket(),
+        term: "t".into(),
+        mode: AttachMode::Rw,
+        size: Some(size(80, 24)),
+        from: AttachFrom::Screen,
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut session = attach(options).await;
+        instance.ok(&["kill", "t", "--signal", "KILL"]);
+        let (mut waits, mut shown) = (false, String::new());
+        while !shown.contains("20 90") {
+            match tokio::time::timeout(PATIENCE, session.next()).await.expect("the size").unwrap() {
+                Update::Respawning { .. } => {
+                    waits = true;
+                    session.resize(size(90, 20)).await;
+                }
+                Update::Output { data, .. } if waits => shown.push_str(&String::from_utf8_lossy(&data)),
+                Update::Output { .. } | Update::Resized { .. } | Update::Screen { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    instance.ok(&["kill", "t"]);
+}
+
+/// Law 9: who resends what was not acknowledged to it, over a kill and the end of the child that got it.
+#[test]
+fn what_one_child_was_typed_is_not_typed_to_the_next() {
+    let instance = Instance::start_with(SOON, &[]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let type_in = |name: &str, seq, text: &str| {
+        let data = Data(text.to_owned().into());
+        let op = Op::Input { term: name.into(), client: Some("me".to_owned()), seq, data };
+        let typed = async { Client::connect(&instance.socket()).await.unwrap().call::<Empty>(op).await };
+        runtime.block_on(typed).unwrap();
+    };
+    for (name, killed) in [("told", false), ("killed", true)] {
+        let record = instance.path(name);
+        let script = format!("read line; echo $line >> {}; exit 3", record.display());
+        instance.ok(&["new", "-d", name, "--restart", "always", "--", "sh", "-c", &script]);
+        type_in(name, 1, "one\n");
+        until("the next child", || term(&instance, name)["state"] == "live" && term(&instance, name)["respawns"] == 1);
+        if killed {
+            instance.kill_supervisor();
+            until("the next supervisor", || instance.run(&["ls"]).status.success());
+        }
+        type_in(name, 1, "one\n");
+        type_in(name, 2, "two\n");
+        let told = || fs::read_to_string(&record).unwrap();
+        until("the second line", || told().contains("two"));
+        assert_eq!(told(), "one\ntwo\n");
+        instance.ok(&["kill", name]);
+    }
 }
 
 #[test]

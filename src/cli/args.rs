@@ -44,7 +44,7 @@ pub(super) struct Target {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Create a terminal and attach to it
+    /// Create a terminal and attach to it, with a supervisor started if none answers
     New(New),
     /// Attach to a terminal; Ctrl-\ detaches, pressed twice it is sent on
     #[command(visible_alias = "a")]

@@ -180,9 +180,12 @@ async fn follow(
                 }
             }
             () = sleep_until(gap_told_at.unwrap_or_else(Instant::now)), if gap_told_at.is_some() && !told_gap => {
-                told_gap = true;
-                session.spoil();
-                notice("waiting for the supervisor").map_err(broken)?;
+                // It may have come back meanwhile, with nothing to show.
+                if session.down_since().is_some() {
+                    told_gap = true;
+                    session.spoil();
+                    notice("waiting for the supervisor").map_err(broken)?;
+                }
             }
         }
     }

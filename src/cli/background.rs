@@ -1,4 +1,5 @@
-//! `kaval` with nothing else said: attach to the most recent terminal or create one, with a supervisor started if none answers.
+//! `kaval` with nothing else said: attach to the most recent terminal or create one; and the supervisor that is started for it, or for
+//! `kaval new`, if none answers.
 
 use std::{
     env, fs,
@@ -23,19 +24,15 @@ use crate::{
 
 /// How long a supervisor may take to answer after it was started.
 const START_MAX: Duration = Duration::from_secs(15);
+/// How long another one may take when that ended at once.
+const OTHER_MAX: Duration = Duration::from_secs(1);
 const START_POLL: Duration = Duration::from_millis(10);
 /// Bytes of a failed supervisor's log that are shown.
 const LOG_TAIL_BYTES: usize = 400;
 
 pub(super) async fn attach_or_create(sockets: Sockets) -> Result<ExitCode, Failure> {
     attach::require_tty()?;
-    let mut client = match sockets.connect().await {
-        Ok((client, _)) => client,
-        Err(failure) if failure.code == Failure::UNREACHABLE => {
-            start(sockets.first()).await.map_err(Failure::while_attaching)?
-        }
-        Err(failure) => return Err(failure.while_attaching()),
-    };
+    let mut client = connect_or_start(&sockets).await.map_err(Failure::while_attaching)?;
     let terms = client.list().await.map_err(|error| Failure::from(error).while_attaching())?;
     let name = match most_recent(&terms) {
         Some(term) => term.name.clone(),
@@ -43,6 +40,14 @@ pub(super) async fn attach_or_create(sockets: Sockets) -> Result<ExitCode, Failu
     };
     drop(client);
     attach::attach(&sockets, name.as_str().into(), false, None).await
+}
+
+/// Connects to the supervisor that answers, or to one that is started.
+pub(super) async fn connect_or_start(sockets: &Sockets) -> Result<Client, Failure> {
+    match sockets.connect().await {
+        Err(failure) if failure.code == Failure::UNREACHABLE => start(sockets.first()).await,
+        connected => connected.map(|(client, _)| client),
+    }
 }
 
 /// The live terminal that was last created or put something out.
@@ -66,26 +71,29 @@ async fn start(socket: &Path) -> Result<Client, Failure> {
     private_dir(&state_dir).map_err(|error| Failure::new(Failure::FAILED, super::chain(&error)))?;
     let log = state_dir.join("supervisor.log");
     let mut child = if user_systemd_runs() && start_under_systemd(socket) { None } else { Some(start_detached(socket, &log)?) };
-    let deadline = Instant::now() + START_MAX;
+    let mut deadline = Instant::now() + START_MAX;
     loop {
         match Client::connect(socket).await {
             Ok(client) => return Ok(client),
             Err(ClientError::Unreachable { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let ended = child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
-        if ended || Instant::now() > deadline {
+        if child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_)))) {
+            // Somebody else may have started one at the same time, which is on its way.
+            (child, deadline) = (None, Instant::now() + OTHER_MAX);
+        }
+        if Instant::now() > deadline {
             return Err(Failure::new(Failure::UNREACHABLE, format!("the supervisor did not start: {}", last_line(&log))));
         }
         sleep(START_POLL).await;
     }
 }
 
-/// The last thing a supervisor said.
+/// The last thing a supervisor said. What its keeper said after that is not why it did not start.
 fn last_line(log: &Path) -> String {
     let mut text = String::new();
     let _ = fs::File::open(log).and_then(|mut file| file.read_to_string(&mut text));
-    let line = text.lines().next_back().unwrap_or_default().trim_start_matches("kaval: ");
+    let line = text.lines().rfind(|line| !line.starts_with("kaval keeper: ")).unwrap_or_default().trim_start_matches("kaval: ");
     match line.char_indices().nth(LOG_TAIL_BYTES) {
         _ if line.is_empty() => format!("see {log:?}"),
         Some((cut, _)) => line[..cut].to_owned(),

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     Failure, Sockets,
     args::{Kill, Ls, New, Resize, Rm, Screen, ScreenFormat, Send, Shutdown},
-    attach, table,
+    attach, background, table,
 };
 use crate::{
     client::Client,
@@ -26,7 +26,7 @@ pub(super) async fn new(sockets: &Sockets, args: New) -> Result<ExitCode, Failur
         attach::require_tty()?;
     }
     let graded = |failure: Failure| if attaching { failure.while_attaching() } else { failure };
-    let (mut client, _) = sockets.connect().await.map_err(graded)?;
+    let mut client = background::connect_or_start(sockets).await.map_err(graded)?;
     let json = args.json;
     let created = create(&mut client, args).await.map_err(graded)?;
     if attaching {

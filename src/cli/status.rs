@@ -55,6 +55,7 @@ fn general(status: &StatusOk) -> Vec<Line> {
     let crowded = status.fds.open as f64 > status.fds.max as f64 * FDS_FEW;
     let ended_well = matches!(status.previous_end.as_str(), "clean" | "first start");
     let undone = status.upgrade_undone.iter().map(|reason| ("upgrade".to_owned(), format!("undone: {reason}"), true));
+    let unkept = status.unkept.then(|| ("keeper".to_owned(), "none: terminals end with this supervisor".to_owned(), true));
     let lines = vec![
         plain("version", status.version.clone()),
         plain("process", format!("{}, boot {}", status.pid, status.boot)),
@@ -74,7 +75,7 @@ fn general(status: &StatusOk) -> Vec<Line> {
         plain("metrics", status.metrics.clone().unwrap_or_else(|| "off".to_owned())),
     ];
     let aside = status.set_aside.iter().map(|line| ("set aside".to_owned(), line.clone(), true));
-    undone.chain(aside).chain(lines).collect()
+    undone.chain(unkept).chain(aside).chain(lines).collect()
 }
 
 /// How near the limit of memory is.
@@ -118,6 +119,7 @@ mod tests {
             uptime_ms: 61_000,
             previous_end: "signal 9".to_owned(),
             upgrade_undone: None,
+            unkept: false,
             set_aside: Vec::new(),
             recovery_ms: Some(5),
             data_path: "splice".to_owned(),
@@ -148,6 +150,8 @@ mod tests {
         let broken = StatusOk { set_aside: vec!["the store: as /s".to_owned(), "m1: closed".to_owned()], ..status.clone() };
         let lines = render(&broken, false);
         assert!(lines.starts_with("set aside    the store: as /s\nset aside    m1: closed\nversion"), "{lines}");
+        let unkept = StatusOk { unkept: true, ..status.clone() };
+        assert!(render(&unkept, true).starts_with(&format!("{BOLD}keeper     {RESET}  {YELLOW}none: ")));
         let undone = StatusOk { upgrade_undone: Some("/k exited with code 3".to_owned()), ..status };
         assert!(render(&undone, false).starts_with("upgrade      undone: /k exited with code 3\nversion      1.2.3\n"));
     }

@@ -103,6 +103,8 @@ pub struct Session {
     unacknowledged: VecDeque<Unacknowledged>,
     /// Whether the terminal has this window's size, as far as is known: then it takes it again when it reconnects.
     sets_size: bool,
+    /// The requests that told it, and are not answered.
+    resizes: Vec<u64>,
     /// A screen's first frames, until its last has come.
     screen: Vec<u8>,
 }
@@ -136,6 +138,7 @@ impl Session {
             next_seq: 1,
             unacknowledged: VecDeque::new(),
             sets_size: true,
+            resizes: Vec::new(),
             screen: Vec::new(),
         };
         match session.connect().await {
@@ -196,14 +199,12 @@ impl Session {
                     }
                 }
                 Ok(Incoming::Ok { req, .. }) => {
-                    self.unacknowledged.retain(|input| input.req != Some(req));
+                    self.settle(Some(req));
                     self.send_unsent().await;
                 }
                 Ok(Incoming::Err { error, .. }) if error.code == Code::Restarting => return Ok(self.lose()),
                 Ok(Incoming::Err { req, error }) => {
-                    let before = self.unacknowledged.len();
-                    self.unacknowledged.retain(|input| input.req != req);
-                    if before == self.unacknowledged.len() {
+                    if !self.settle(req) {
                         return Err(error.into());
                     }
                 }
@@ -211,6 +212,14 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Lets go of what was asked by a request that is answered: whether it was input, or a size. Refused, neither is the end.
+    fn settle(&mut self, req: Option<u64>) -> bool {
+        let before = self.unacknowledged.len() + self.resizes.len();
+        self.unacknowledged.retain(|input| input.req.is_none() || input.req != req);
+        self.resizes.retain(|resize| Some(*resize) != req);
+        self.unacknowledged.len() + self.resizes.len() < before
     }
 
     fn lose(&mut self) -> Update {
@@ -238,10 +247,10 @@ impl Session {
     pub async fn resize(&mut self, size: Size) {
         (self.options.size, self.sets_size) = (Some(size), true);
         let term = self.options.term.clone();
-        if let Link::Up { client, .. } = &mut self.link
-            && client.request(Op::Resize { term, size }).await.is_err()
-        {
-            self.drop_link();
+        let Link::Up { client, .. } = &mut self.link else { return };
+        match client.request(Op::Resize { term, size }).await {
+            Ok(req) => self.resizes.push(req),
+            Err(_) => self.drop_link(),
         }
     }
 
@@ -259,6 +268,7 @@ impl Session {
     fn drop_link(&mut self) {
         self.link = Link::Down { since: Instant::now(), pause: RECONNECT_FIRST };
         self.screen.clear();
+        self.resizes.clear();
         self.unacknowledged.iter_mut().for_each(|input| input.req = None);
     }
 

@@ -25,7 +25,6 @@ use kaval_actors::{
     registry::{Figures, Registry, TakeFigures},
 };
 use tokio::{
-    net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
     time::{sleep, timeout},
 };
@@ -33,7 +32,7 @@ use tokio::{
 use super::reload::Reloader;
 use crate::{
     fdstore::{FdStore, FdStoreError},
-    socket::{self, Hub},
+    socket::Hub,
 };
 
 /// How often it is looked at whether the actors that all depend on still live, and whether the store is whole.
@@ -94,16 +93,16 @@ impl Signals {
     }
 }
 
-/// Serves clients and reloads until the end.
+/// Has clients served, and reloads, until the end.
 pub(super) async fn until_the_end(
     mut signals: Signals,
-    listener: UnixListener,
+    serving: impl Future<Output = ()> + 'static,
     hub: &Rc<Hub>,
     log: &Log,
     reloader: &Reloader,
     store: Option<&FdStore>,
 ) -> End {
-    let serving = actix_rt::spawn(socket::serve(listener, hub.clone()));
+    let serving = actix_rt::spawn(serving);
     let showing = store.map(|store| actix_rt::spawn(show_status(store.clone(), hub.registry.clone())));
     let end = loop {
         tokio::select! {

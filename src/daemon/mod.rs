@@ -14,6 +14,7 @@ mod declared;
 mod formats;
 mod lanes;
 mod life;
+mod listening;
 mod lock;
 mod logging;
 mod marker;
@@ -212,23 +213,10 @@ fn original_limits() -> FileLimits {
 }
 
 fn socket_path(options: &ServeOptions) -> anyhow::Result<PathBuf> {
-    match &options.socket {
-        // The usual place is checked also when it is spelt out, as it is by a start in the background.
-        Some(path) if *path != places::server_socket() => {
-            let path = std::path::absolute(path)?;
-            if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
-                private_dir(parent)?;
-            }
-            Ok(path)
-        }
-        Some(_) | None => {
-            let path = places::server_socket();
-            if let Some(parent) = path.parent() {
-                private_dir(parent)?;
-            }
-            Ok(path)
-        }
-    }
+    // The usual place is checked also when it is spelt out, as it is by a start in the background.
+    let path = options.socket.as_ref().map(std::path::absolute).transpose()?.unwrap_or_else(places::server_socket);
+    listening::make_dir(&path)?;
+    Ok(path)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -336,7 +324,8 @@ async fn supervise(
     }
     actix_rt::spawn(budget.keep());
     tracing::info!(socket = %socket.display(), adopted, took_ms = started.elapsed().as_millis() as u64, "ready");
-    let end = life::until_the_end(signals, listener, &hub, &log, &reloader, store.as_ref()).await;
+    let serving = listening::serve(listener, is_ours.then(|| socket.clone()), hub.clone());
+    let end = life::until_the_end(signals, serving, &hub, &log, &reloader, store.as_ref()).await;
     tracing::info!(%end, "ending");
     life::part(end, &hub, &log).await;
     // Left behind for who may be started next, it makes clients wait for that one.

@@ -57,6 +57,10 @@ impl Operator for Levers {
         })
     }
 
+    fn is_kept(&self) -> bool {
+        upgrade::has_successor(self.store.as_ref())
+    }
+
     fn set_log_level(&self, level: &str) -> Result<(), WireError> {
         logging::set_level(level).map_err(|error| WireError::new(Code::BadRequest, error.to_string()))
     }

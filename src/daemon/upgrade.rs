@@ -118,6 +118,11 @@ impl Successor {
     }
 }
 
+/// Whether anybody starts another supervisor once this one has ended.
+pub(super) fn has_successor(store: Option<&FdStore>) -> bool {
+    Successor::of(store) != Successor::None
+}
+
 fn can_be_told(path: &Path) -> bool {
     path.is_absolute() && path.to_str().is_some_and(|path| path.len() <= PATH_BYTES_MAX && !path.contains(char::is_control))
 }

@@ -30,6 +30,8 @@ use crate::{
 
 /// Events that are read at a time.
 const BATCH_MAX: usize = 64;
+/// The number of the first event that there is: one who asks for all from 0 on has missed nothing before it.
+const FIRST_EVENT: u64 = 1;
 
 /// A stream that is open.
 pub(super) struct Following {
@@ -77,7 +79,7 @@ async fn begin(session: &Session, req: u64, term: Option<TermRef>, from: Option<
         None => None,
     };
     let Followed { next, news } = session.hub.registry.send(FollowEvents).await.map_err(|_| ops::ending())?;
-    Ok(Place { next: from.unwrap_or(next), term, news })
+    Ok(Place { next: from.map_or(next, |from| from.max(FIRST_EVENT)), term, news })
 }
 
 /// A terminal's id. One who comes back may ask for one that was removed meanwhile: of that, too, there is something to tell.

@@ -66,6 +66,9 @@ pub trait Operator {
     /// Sees to it that another supervisor follows this one, from that file or from its own, and that it can. An error changes nothing.
     fn upgrade(&self, binary: Option<String>) -> Later<'_, UpgradeOk>;
 
+    /// Whether another supervisor follows this one, however it ends, and finds its terminals.
+    fn is_kept(&self) -> bool;
+
     /// Sets how much is logged.
     ///
     /// # Errors

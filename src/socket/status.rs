@@ -25,6 +25,7 @@ pub(super) async fn status(session: &Session) -> Result<StatusOk, WireError> {
         uptime_ms: hub.started.elapsed().as_millis() as u64,
         previous_end: figures.previous_end.clone(),
         upgrade_undone: figures.upgrade_undone.clone(),
+        unkept: !hub.operator.is_kept(),
         set_aside: hub.findings.lines(),
         recovery_ms: figures.recovery.map(|took| took.as_millis() as u64),
         data_path: data_path(hub).to_owned(),

@@ -27,6 +27,9 @@ pub struct StatusOk {
     /// Why the last upgrade was undone, and the version before runs on; absent if that is not so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade_undone: Option<String>,
+    /// Nobody starts the next one, or keeps what terminals need until then: they end with this one.
+    #[serde(default)]
+    pub unkept: bool,
     /// What was found to be broken at its start or since, and set aside, closed or mended: a line each.
     #[serde(default)]
     pub set_aside: Vec<String>,

@@ -257,6 +257,39 @@ impl Drop for Instance {
     }
 }
 
+/// Places without a supervisor, for those that start one by themselves; ended with the test.
+pub struct Background(TempDir);
+
+impl Background {
+    pub fn new() -> Self {
+        let dir = Instance::fresh_dir();
+        for place in ["run", "config/kaval"] {
+            fs::create_dir_all(dir.path().join(place)).unwrap();
+        }
+        Self(dir)
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = command_in(self.dir());
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.run(&["shutdown", "--force"]);
+    }
+}
+
 /// `kaval` with the environment of an instance in that directory.
 pub fn command_in(dir: &Path) -> Command {
     let mut command = Command::new(KAVAL);

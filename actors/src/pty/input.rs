@@ -25,6 +25,7 @@ use rustix::{
     fs::{MemfdFlags, SeekFrom, seek},
     io::Errno,
 };
+use serde::{Deserialize, Serialize};
 
 /// Most bytes that wait for a child that does not read.
 pub const PENDING_BYTES_MAX: u64 = 1 << 20;
@@ -44,7 +45,7 @@ const _: () = assert!(SOURCES_MAX * SOURCE_BYTES <= RECORDS_AT as usize);
 pub const ANSWERS: u64 = 1;
 
 /// Who sends, and its running number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbered {
     /// A hash of the sender's name; see [`source`].
     pub source: u64,
@@ -97,10 +98,24 @@ impl InputQueue {
     /// # Errors
     /// When there is no memory or descriptor left.
     pub fn create() -> io::Result<OwnedFd> {
+        Self::create_behind(&[])
+    }
+
+    /// The same, for the next child of a terminal: what senders had sent before is a repetition there as well.
+    ///
+    /// # Errors
+    /// When there is no memory or descriptor left.
+    pub fn create_behind(heard: &[Numbered]) -> io::Result<OwnedFd> {
         let file = rustix::fs::memfd_create("kaval-input", MemfdFlags::CLOEXEC)?;
         rustix::fs::ftruncate(&file, RECORDS_AT)?;
+        rustix::io::pwrite(&file, &page(heard), 0)?;
         seek(&file, SeekFrom::Start(RECORDS_AT))?;
         Ok(file)
+    }
+
+    /// Senders and their last numbers.
+    pub fn heard(&self) -> Vec<Numbered> {
+        self.sources.iter().copied().collect()
     }
 
     /// Whether a descriptor can be such a queue: a file in memory that is large enough.
@@ -247,12 +262,7 @@ impl InputQueue {
         if !self.records.is_empty() || self.end < TRUNCATE_AT {
             return Ok(());
         }
-        let mut page = [0; SOURCES_MAX * SOURCE_BYTES];
-        for (slot, numbered) in page.chunks_exact_mut(SOURCE_BYTES).zip(&self.sources) {
-            slot[..8].copy_from_slice(&numbered.source.to_le_bytes());
-            slot[8..].copy_from_slice(&numbered.seq.to_le_bytes());
-        }
-        self.write_at(0, &page)?;
+        self.write_at(0, &page(&self.sources))?;
         rustix::fs::ftruncate(&self.file, RECORDS_AT)?;
         seek(&self.file, SeekFrom::Start(RECORDS_AT))?;
         self.end = RECORDS_AT;
@@ -308,6 +318,16 @@ impl InputQueue {
         }
         Ok(())
     }
+}
+
+/// Page 0: senders and their last numbers.
+fn page<'a>(sources: impl IntoIterator<Item = &'a Numbered>) -> [u8; SOURCES_MAX * SOURCE_BYTES] {
+    let mut page = [0; SOURCES_MAX * SOURCE_BYTES];
+    for (slot, numbered) in page.chunks_exact_mut(SOURCE_BYTES).zip(sources) {
+        slot[..8].copy_from_slice(&numbered.source.to_le_bytes());
+        slot[8..].copy_from_slice(&numbered.seq.to_le_bytes());
+    }
+    page
 }
 
 fn long(bytes: &[u8]) -> u64 {
@@ -434,6 +454,20 @@ mod tests {
         let mut got = Vec::new();
         drain(&read, &mut got);
         assert_eq!(&got[1000..], b"next");
+    }
+
+    #[test]
+    fn what_was_sent_to_the_child_before_is_a_repetition_for_the_next() {
+        let numbered = |source, seq| Numbered { source, seq };
+        let mut queue = InputQueue::open(Arc::new(InputQueue::create().unwrap())).unwrap();
+        for numbered in [numbered(7, 1), numbered(8, 5), numbered(7, 2)] {
+            queue.append(Some(numbered), b"x").unwrap();
+        }
+        let next = Arc::new(InputQueue::create_behind(&queue.heard()).unwrap());
+        let mut next = InputQueue::open(next).unwrap();
+        assert_eq!((next.pending(), next.last(7), next.last(8)), (0, Some(2), Some(5)));
+        assert_eq!(next.append(Some(numbered(7, 2)), b"x").unwrap(), Appended::Repeated);
+        assert_eq!(next.append(Some(numbered(7, 3)), b"x").unwrap(), Appended::At(1));
     }
 
     #[test]

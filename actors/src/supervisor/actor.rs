@@ -143,8 +143,10 @@ impl Supervisor {
         match (record.state, &entry.due) {
             (State::Restarting(_), None) => {
                 let wait = record.remaining(now_ms(), self.limits.restart_delay_max);
+                // Before the timer is set: what it finds not to be due when it wakes, nothing looks at again.
+                let due = Instant::now() + wait;
                 let wake = ctx.run_later(wait, move |supervisor, ctx| supervisor.reconcile(id, ctx));
-                entry.due = Some((Instant::now() + wait, wake));
+                entry.due = Some((due, wake));
             }
             (State::Restarting(_), Some(_)) => {}
             (State::Creating | State::Live | State::Exited(_) | State::Lost | State::Removing, _) => {
@@ -523,10 +525,13 @@ impl Actor for Supervisor {
 impl Handler<Drained> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Drained { id, fate, offset, size }: Drained, ctx: &mut Self::Context) {
+    fn handle(&mut self, Drained { id, fate, offset, size, heard }: Drained, ctx: &mut Self::Context) {
         if let (Some(entry), Some(record)) = (self.entries.get_mut(&id), self.records.get_mut(&id)) {
             entry.seen.drained = Some(fate);
             (record.offset, record.size) = (offset, size);
+            if record.restarts_after(fate) {
+                record.again.heard = heard;
+            }
         }
         self.reconcile(id, ctx);
     }

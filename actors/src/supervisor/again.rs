@@ -14,6 +14,7 @@ use super::manifest::{Record, State};
 use crate::{
     pty::{
         Fate,
+        input::Numbered,
         restart::{SETTLED_AFTER, delay},
     },
     terminal::Seam,
@@ -33,6 +34,9 @@ pub struct Again {
     /// Why it could not be started the last time, if it could not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// Who had sent the child before input, and their last numbers: what they send again is not for the next one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heard: Vec<Numbered>,
     /// What comes before the output of the child started last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seam: Option<Seam>,

@@ -258,7 +258,8 @@ impl Worker {
     fn open_pty(&self, on: &mut Progress<'_>) -> Result<(), ExecuteError> {
         let Some(record) = &on.record else { return Ok(()) };
         let pty = Pty::open(record.size)?;
-        let input = InputQueue::create().map_err(|error| SpawnError::NoPty { reason: error.to_string() })?;
+        let input =
+            InputQueue::create_behind(&record.again.heard).map_err(|error| SpawnError::NoPty { reason: error.to_string() })?;
         let tags = (Tag::Master(record.id), Tag::Input(record.id));
         let master = self.custody.store(&tags.0.to_string(), pty.master().as_fd());
         let held =

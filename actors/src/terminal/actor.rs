@@ -228,6 +228,7 @@ impl Terminal {
     fn live_once_recalled(&mut self, held: Held, ctx: &mut Context<Self>) {
         ctx.wait(self.recalled().map(|(), terminal, ctx| match terminal.live(held, ctx) {
             Ok(()) => {
+                terminal.activate(terminal.answers.active());
                 terminal.publish(ctx);
                 terminal.report();
             }
@@ -308,7 +309,8 @@ impl Terminal {
         let offset = self.end_offset();
         self.report();
         // Once in a child's life.
-        self.obituary.supervisor.do_send(Drained { id: self.id, fate, offset, size: self.size });
+        let heard = self.input.as_ref().map_or_else(Vec::new, InputQueue::heard);
+        self.obituary.supervisor.do_send(Drained { id: self.id, fate, offset, size: self.size, heard });
     }
 
     fn release_pty(&mut self, ctx: &mut Context<Self>) {
@@ -531,7 +533,8 @@ impl Terminal {
 
     /// Keeps input for the child, by which questions up to `answered` are settled; where it ends in the queue, or why it was not taken.
     fn keep(&mut self, data: &[u8], numbered: Option<&(String, u64)>, answered: Option<u64>) -> Result<u64, InputError> {
-        let Some(queue) = self.input.as_mut().filter(|_| self.pty.is_some()) else { return Err(InputError::Ended) };
+        let takes = self.pty.is_some() && !matches!(self.phase, Phase::Drained(_));
+        let Some(queue) = self.input.as_mut().filter(|_| takes) else { return Err(InputError::Ended) };
         let numbered = numbered.map(|(name, seq)| Numbered { source: input::source(name), seq: *seq });
         match queue.append_answering(numbered, answered, data) {
             Ok(Appended::At(end)) => {

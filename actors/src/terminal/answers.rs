@@ -76,6 +76,11 @@ pub(super) struct Sifted {
 }
 
 impl Answers {
+    /// Who used it last.
+    pub(super) fn active(&self) -> Option<ClientId> {
+        self.active
+    }
+
     /// Whoever asked is no more: no answer is wanted.
     pub(super) fn forget_questions(&mut self) {
         self.questions.withdraw();

@@ -17,7 +17,7 @@ use crate::{
         piece::{Page, PageStart},
     },
     mirror::ScreenView,
-    pty::{Exit, Fate, Master},
+    pty::{Exit, Fate, Master, input::Numbered},
     registry::Report,
 };
 
@@ -82,7 +82,7 @@ pub struct Held {
 }
 
 /// To the supervisor, once a child: it has ended, or is lost, and all its output is in the journal, up to `offset`.
-#[derive(Debug, Clone, Copy, Message)]
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct Drained {
     /// Whose child.
@@ -93,6 +93,8 @@ pub struct Drained {
     pub offset: u64,
     /// Its size then.
     pub size: Size,
+    /// Who had sent it input, and their last numbers.
+    pub heard: Vec<Numbered>,
 }
 
 /// To the supervisor: the child is in another directory. At most once a second.

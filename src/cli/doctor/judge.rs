@@ -83,6 +83,13 @@ fn supervisor(supervisor: &Supervisor) -> Vec<Check> {
 /// What the supervisor itself says.
 fn running(status: &StatusOk) -> Vec<Check> {
     let mut checks = Vec::new();
+    if status.unkept {
+        checks.push(Check::fail(
+            "keeper",
+            "none runs: when the supervisor ends, however that is, so do its terminals",
+            "leave nothing in them that matters, end it with kaval shutdown, and start another with kaval",
+        ));
+    }
     if status.log.faulty {
         checks.push(Check::fail(
             "log",

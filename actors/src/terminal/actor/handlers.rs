@@ -235,6 +235,10 @@ impl Handler<Resize> for Terminal {
                 Some(_) | None => return Ok(()),
             }
             self.note_use(client);
+            if self.pty.is_none() {
+                // The next child gets it; who watches is told of the end if there is none.
+                return Ok(());
+            }
         }
         self.resize(size)?;
         self.publish(ctx);
