@@ -9,6 +9,8 @@
 
 #[path = "support/dashboard.rs"]
 mod dashboard;
+#[path = "support/expected.rs"]
+mod expected;
 #[path = "support/feeding.rs"]
 mod feeding;
 #[path = "support/prometheus.rs"]
@@ -18,42 +20,39 @@ mod raw;
 mod support;
 #[path = "support/watch.rs"]
 mod watch;
+#[path = "support/watched.rs"]
+mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    net::TcpListener,
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use dashboard::{DASHBOARD, Query, called, compared, dashboard as shipped, filled, metrics, panels, queries, variables};
-use feeding::change_state;
-use prometheus::{Labels, Prometheus};
-use raw::Raw;
-use rustix::process::{Signal, kill_process};
+use expected::{Expected, Shown, WINDOW, WINDOW_S, assert_shown, counted, is, line, near, quantile, risen};
+use prometheus::Labels;
 use serde_json::{Value, json};
 use support::Instance;
-use watch::{until, until_some};
+use watch::until_some;
+use watched::{DEATHS, FAULT_KINDS, FLOOD_LINES, Lived, SCRAPING, STUTTERS, WIDE, World, seq_bytes, shipped_file, status};
 
 const README: &str = include_str!("../README.md");
-const SCRAPING: &str = include_str!("../config/prometheus/prometheus.yml");
 const PROVISIONED: [&str; 2] = [
     include_str!("../grafana/provisioning/datasources/prometheus.yaml"),
     include_str!("../grafana/provisioning/dashboards/kaval.yaml"),
 ];
 
-fn shipped_file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/prometheus").join(name)
-}
-
-/// The window of every rate: all that the test does falls into it.
-const WINDOW: &str = "1h";
-const WINDOW_S: f64 = 3600.0;
-
-// --- the files by themselves ---
+/// Metrics that the dashboard and the rules ask for and that no supervisor has yet.
+const IN_THE_MAKING: &[&str] = &[
+    "kaval_heap_limit_bytes",
+    "kaval_heap_growth_bytes_per_minute",
+    "kaval_memory_level",
+    "kaval_term_child_cpu_seconds_total",
+    "kaval_term_child_memory_bytes",
+];
 
 #[test]
 fn the_dashboard_is_one_that_grafana_takes() {
@@ -131,259 +130,6 @@ fn promtool_finds_no_fault_and_each_alert_fires_when_it_should_and_not_just_befo
     }
 }
 
-// --- what the test brings about ---
-
-/// Metrics that the dashboard and the rules ask for and that no supervisor has yet.
-const IN_THE_MAKING: &[&str] = &[
-    "kaval_heap_limit_bytes",
-    "kaval_heap_growth_bytes_per_minute",
-    "kaval_memory_level",
-    "kaval_term_child_cpu_seconds_total",
-    "kaval_term_child_memory_bytes",
-];
-
-/// Nothing hibernates by itself, and one that waits to be started again waits.
-const CALM: &str = "[memory]\nhibernate_after = \"off\"\n[limits]\nrestart_delay_max = \"1h\"\n";
-const FLOOD_LINES: u64 = 2_000_000;
-const WIDE: usize = 20;
-const STUTTERS: usize = 5;
-const DEATHS: u32 = 3;
-const RESPAWNS: u32 = 2;
-
-/// A port that nobody is given by chance: a supervisor that is started again has to get it again.
-fn port() -> u16 {
-    let free = || {
-        let port = rand::random_range(20_000..30_000);
-        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
-    };
-    until_some("a free port", free)
-}
-
-/// Prometheus as shipped, but quick, and with these targets.
-fn watching(targets: &[(&str, u16)]) -> Option<Prometheus> {
-    let target =
-        |(name, port): &(&str, u16)| format!("      - targets: [\"127.0.0.1:{port}\"]\n        labels: {{instance: {name}}}\n");
-    let targets: String = targets.iter().map(target).collect();
-    let config = SCRAPING.replace("      - targets: [\"127.0.0.1:9776\"]\n", &targets).replace("15s", "250ms");
-    assert!(config.contains(&targets) && config.matches("250ms").count() == 2, "{config}");
-    Prometheus::start_with(&config, &[&shipped_file("kaval.rules.yml")])
-}
-
-fn shell(instance: &Instance, name: &str, options: &[&str], script: &str) {
-    instance.ok(&[&["new", "-d", name], options, &["--", "sh", "-c", script]].concat());
-}
-
-fn term(instance: &Instance, name: &str) -> Value {
-    instance.ls().into_iter().find(|term| term["name"] == name).unwrap()
-}
-
-fn status(instance: &Instance) -> Value {
-    serde_json::from_str(&instance.ok(&["status", "--json"])).unwrap()
-}
-
-/// What `seq 1 LINES` puts out on a terminal.
-fn seq_bytes(lines: u64) -> u64 {
-    (1..=lines).map(|n| u64::from(n.ilog10()) + 1 + 2).sum()
-}
-
-const FLOODER: &str = "stty -echo; printf ready; read lines; seq 1 $lines; exec cat";
-
-fn flood(instance: &Instance, name: &str, lines: u64) {
-    let begun = term(instance, name)["offset"].as_u64().unwrap();
-    instance.ok(&["send", name, "--enter", &lines.to_string()]);
-    let end = begun + seq_bytes(lines);
-    until("the flood is over", || term(instance, name)["offset"] == end);
-    until("all of it is logged", || status(instance)["log"]["logged_bytes"].as_u64() >= Some(seq_bytes(lines)));
-}
-
-/// A client that reads nothing until all has been put out; how often it was told that it lagged.
-fn lag_behind(instance: &Instance, name: &str, lines: u64) -> usize {
-    let mut client = Raw::hello(&instance.socket());
-    assert!(client.ask(&json!({"req": 1, "op": "attach", "term": name, "mode": "ro"})).ok.is_some());
-    flood(instance, name, lines);
-    let end = term(instance, name)["offset"].as_u64().unwrap();
-    let (mut lags, mut at) = (0, 0);
-    while at < end {
-        let frame = client.receive().expect("a frame");
-        lags += usize::from(frame.ev.as_deref() == Some("lagged"));
-        let length = if frame.ev.as_deref() == Some("output") { frame.data.map_or(0, |data| data.len() as u64) } else { 0 };
-        at = frame.offset.map_or(at, |offset| offset + length);
-    }
-    lags
-}
-
-/// Terminals of the first that each supervisor takes over.
-const LIVING: usize = 5;
-
-/// Has every thread of a supervisor come late, a few times: it stands still until Prometheus has seen that.
-fn stutter(instance: &Instance, name: &str, prometheus: &Prometheus) {
-    let supervisor = instance.supervisor_pid().unwrap();
-    let up = format!("up{{instance=\"{name}\"}}");
-    for _ in 0..STUTTERS {
-        kill_process(supervisor, Signal::STOP).unwrap();
-        prometheus.await_answer(&up, &[0.0]);
-        kill_process(supervisor, Signal::CONT).unwrap();
-        prometheus.await_answer(&up, &[1.0]);
-    }
-}
-
-/// What the log of the second has lost: the disk goes back to what a backup has of it, and the journal is too small for the rest.
-fn forget(second: &Instance, prometheus: &Prometheus) -> u64 {
-    let (store, backup) = (second.path("state/kaval/store"), second.path("backup"));
-    let copy = |from: &Path, to: &Path| assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
-    change_state(second, |_| copy(&store, &backup));
-    prometheus.await_answer("kaval_supervisor_restarts_total{instance=\"second\", cause=\"signal\"}", &[1.0]);
-    prometheus.await_answer("sum(kaval_log_gap_bytes_total{instance=\"second\"})", &[0.0]);
-    flood(second, "flood", FLOOD_LINES);
-    prometheus.await_answer("kaval_output_bytes_total{instance=\"second\"}", &[seq_bytes(FLOOD_LINES) as f64]);
-    change_state(second, |_| {
-        fs::remove_dir_all(&store).unwrap();
-        copy(&backup, &store);
-    });
-    let kept = second.run(&["history", "flood", "--format", "raw"]).stdout.len() as u64;
-    let missing = term(second, "flood")["offset"].as_u64().unwrap() - kept;
-    assert!(missing > 1 << 20, "{missing} bytes are missing");
-    prometheus.await_answer("sum(kaval_log_gap_bytes_total{instance=\"second\"})", &[missing as f64]);
-    missing
-}
-
-/// Takes the second's store away from under it.
-fn fault(second: &Instance, prometheus: &Prometheus) {
-    fs::remove_dir_all(second.path("state/kaval/store")).unwrap();
-    second.ok(&["send", "flood", "--enter", "noticed"]);
-    prometheus.await_answer("kaval_log_faults_total{instance=\"second\", kind=\"store\"}", &[1.0]);
-}
-
-/// Two supervisors after all that was done to them, and what that was.
-struct World {
-    first: Instance,
-    second: Instance,
-    prometheus: Prometheus,
-    lags: usize,
-    missing: u64,
-    /// Attached for as long as this is.
-    _client: Raw,
-}
-
-impl World {
-    fn bring_about() -> Option<Self> {
-        let ports = [port(), port()];
-        let metrics = ports.map(|port| format!("127.0.0.1:{port}"));
-        let before = Instance::start_with(CALM, &["--metrics", &metrics[0]]);
-        shell(&before, "lost", &[], "exec sleep 100000");
-        let first = Instance::start_in(before.end(), CALM, &["--metrics", &metrics[0]], &[]);
-        let nameless = format!("{CALM}[journal]\nbytes_max = \"8MiB\"\n[log]\nsync = \"50ms\"\n[metrics]\nterm_info = false\n");
-        let second = Instance::start_with(&nameless, &["--metrics", &metrics[1]]);
-        let prometheus = watching(&[("first", ports[0]), ("second", ports[1]), ("gone", port())])?;
-        prometheus.await_answer("sum(up)", &[2.0]);
-        prometheus.await_answer("count(kaval_terms_spawned_total)", &[2.0]);
-        let lags = live_a_little(&first, &prometheus);
-        stutter(&first, "first", &prometheus);
-        let put_out = "sum by (instance) (kaval_term_output_bytes_total)";
-        prometheus
-            .await_answer(&format!("kaval_logged_bytes_total{{instance=\"first\"}} == bool on (instance) {put_out}"), &[1.0]);
-        for deaths in 1..=DEATHS {
-            first.kill_supervisor();
-            prometheus
-                .await_answer("kaval_supervisor_restarts_total{instance=\"first\", cause=\"signal\"}", &[f64::from(deaths)]);
-            prometheus.await_answer("kaval_terms_adopted_total{instance=\"first\"}", &[LIVING as f64]);
-        }
-        shell(&second, "flood", &[], FLOODER);
-        second.ok(&["wait", "flood", "--match", "ready"]);
-        prometheus.await_answer("kaval_terms_spawned_total{instance=\"second\"}", &[1.0]);
-        let missing = forget(&second, &prometheus);
-        fault(&second, &prometheus);
-        second.ok(&["wait", "flood", "--match", "noticed"]);
-        let _client = rest(&first);
-        Some(Self { first, second, prometheus, lags, missing, _client })
-    }
-}
-
-/// The first's terminals come, put something out and end; how often a client that does not read lagged.
-fn live_a_little(first: &Instance, prometheus: &Prometheus) -> usize {
-    shell(first, "coded", &[], "printf 1234567; exit 3");
-    shell(first, "signalled", &[], "kill -9 $$");
-    shell(first, "flood", &[], FLOODER);
-    shell(first, "parked", &[], "printf 12345; exec cat");
-    shell(first, "reader", &[], "stty -echo; printf ready; exec cat >/dev/null");
-    shell(first, "other", &[], "exec sleep 100000");
-    shell(first, "again", &["--restart", "always"], "read code; exit $code");
-    for name in ["coded", "signalled"] {
-        first.ok(&["wait", name, "--exit"]);
-    }
-    for name in ["flood", "reader"] {
-        first.ok(&["wait", name, "--match", "ready"]);
-    }
-    prometheus.await_answer("kaval_terms_spawned_total{instance=\"first\"}", &[7.0]);
-    first.ok(&["send", "reader", "12345678"]);
-    let lags = lag_behind(first, "flood", FLOOD_LINES);
-    assert!(lags > 0);
-    for life in 1..=RESPAWNS {
-        first.ok(&["send", "again", "--enter", "3"]);
-        until("it is started again", || term(first, "again")["respawns"] == life);
-    }
-    lags
-}
-
-/// What the last supervisor of the first sees: screens drawn, dropped and drawn again, history read, and a client that stays.
-fn rest(first: &Instance) -> Raw {
-    shell(first, "widest", &["--size", "300x120"], "printf wide; exec sleep 100000");
-    first.ok(&["wait", "widest", "--match", "wide"]);
-    for n in 0..WIDE {
-        shell(first, &format!("wide-{n}"), &["--size", "300x100"], "printf wide; exec sleep 100000");
-        first.ok(&["wait", &format!("wide-{n}"), "--match", "wide"]);
-    }
-    first.ok(&["admin", "hibernate", "parked"]);
-    first.ok(&["send", "parked", "--enter", "woken"]);
-    first.ok(&["wait", "parked", "--match", "woken"]);
-    until("it has woken", || term(first, "parked")["state"] == "live");
-    until("it sleeps again", || {
-        first.ok(&["admin", "hibernate", "parked"]);
-        term(first, "parked")["state"] == "hibernated"
-    });
-    first.ok(&["history", "coded"]);
-    let mut client = Raw::hello(&first.socket());
-    assert!(client.ask(&json!({"req": 1, "op": "attach", "term": "other", "mode": "ro"})).ok.is_some());
-    client
-}
-
-// --- what it is to look like ---
-
-/// What a series is to be.
-#[derive(Debug, Clone)]
-enum Expected {
-    Is(f64),
-    Within(RangeInclusive<f64>),
-}
-
-impl Expected {
-    fn holds(&self, value: f64) -> bool {
-        match self {
-            Self::Is(expected) => (value - expected).abs() <= expected.abs() * 1e-9,
-            Self::Within(range) => range.contains(&value),
-        }
-    }
-}
-
-/// What is shown, by what it is called there.
-type Shown = BTreeMap<String, Expected>;
-
-fn is(value: impl Into<f64>) -> Expected {
-    Expected::Is(value.into())
-}
-
-/// Within a tenth.
-fn near(value: f64) -> Expected {
-    let reach = value.abs() / 10.0;
-    Expected::Within(value - reach..=value + reach)
-}
-
-/// What a rate makes of a count: Prometheus reckons on over the edges of the samples that it has, by less than a quarter here.
-fn counted(count: f64, per_s: f64) -> Expected {
-    let rate = count * per_s / WINDOW_S;
-    if count == 0.0 { Expected::Is(0.0) } else { Expected::Within(rate * 0.999..=rate * 1.25) }
-}
-
 /// How it is with a supervisor, as it says itself, and as the kernel does.
 struct Facts {
     status: Value,
@@ -418,33 +164,6 @@ impl Facts {
     }
 }
 
-/// How much a counter has risen, from its samples; it begins again at 0 with each supervisor.
-fn risen(samples: &[(f64, f64)]) -> f64 {
-    samples.windows(2).map(|pair| if pair[1].1 < pair[0].1 { pair[1].1 } else { pair[1].1 - pair[0].1 }).sum()
-}
-
-/// The line through samples: its rise a second, and where it is at a moment.
-fn line(samples: &[(f64, f64)], at: f64) -> (f64, f64) {
-    let n = samples.len() as f64;
-    let (t, v) = samples.iter().fold((0.0, 0.0), |(t, v), sample| (t + (sample.0 - at) / n, v + sample.1 / n));
-    let (num, den) = samples.iter().fold((0.0, 0.0), |(num, den), sample| {
-        let dt = sample.0 - at - t;
-        (num + dt * (sample.1 - v), den + dt * dt)
-    });
-    (num / den, v - num / den * t)
-}
-
-/// The value that a share of what was counted in buckets (upper end, count up to it) is below.
-fn quantile(share: f64, buckets: &[(f64, f64)]) -> f64 {
-    let rank = share * buckets.last().unwrap().1;
-    let at = buckets.iter().position(|bucket| bucket.1 >= rank).unwrap();
-    if buckets[at].0.is_infinite() {
-        return buckets[at - 1].0;
-    }
-    let (start, below) = if at == 0 { (0.0, 0.0) } else { buckets[at - 1] };
-    start + (buckets[at].0 - start) * (rank - below) / (buckets[at].1 - below)
-}
-
 /// One supervisor at the moment of the queries: what it said of itself, and the samples that Prometheus has of it.
 struct View<'a> {
     name: &'static str,
@@ -474,69 +193,7 @@ impl View<'_> {
     }
 }
 
-const FAULT_KINDS: [&str; 5] = ["disk_full", "limit", "store", "journal", "stall"];
-
-/// What only one of the two supervisors has seen, beside what both have.
-struct Lived {
-    states: [(&'static str, f64); 4],
-    created: f64,
-    respawned: f64,
-    ended: [(&'static str, f64); 3],
-    hibernated: f64,
-    woken: f64,
-    typed: f64,
-    clients: f64,
-    lags: f64,
-    adopted: f64,
-    /// Deaths, each by a signal.
-    deaths: f64,
-    restarts: &'static [(&'static str, f64)],
-    faults: &'static [&'static str],
-    missing: f64,
-}
-
 impl World {
-    fn lived(&self, name: &str) -> Lived {
-        match name {
-            "first" => Lived {
-                states: [("live", (LIVING + WIDE) as f64), ("hibernated", 1.0), ("exited", 2.0), ("lost", 1.0)],
-                created: (7 + 1 + WIDE) as f64,
-                respawned: f64::from(RESPAWNS),
-                ended: [("code", f64::from(1 + RESPAWNS)), ("signal", 1.0), ("unknown", 0.0)],
-                hibernated: 2.0,
-                woken: 1.0,
-                typed: (FLOOD_LINES.to_string().len()
-                    + 1
-                    + "12345678".len()
-                    + "3\n".len() * RESPAWNS as usize
-                    + "woken\n".len()) as f64,
-                clients: 1.0,
-                lags: self.lags as f64,
-                adopted: LIVING as f64,
-                deaths: f64::from(DEATHS),
-                restarts: &[("clean", 1.0), ("signal", DEATHS as f64)],
-                faults: &[],
-                missing: 0.0,
-            },
-            _ => Lived {
-                states: [("live", 1.0), ("hibernated", 0.0), ("exited", 0.0), ("lost", 0.0)],
-                created: 1.0,
-                respawned: 0.0,
-                ended: [("code", 0.0), ("signal", 0.0), ("unknown", 0.0)],
-                hibernated: 0.0,
-                woken: 0.0,
-                typed: (FLOOD_LINES.to_string().len() + 1 + "noticed\n".len()) as f64,
-                clients: 0.0,
-                lags: 0.0,
-                adopted: 1.0,
-                deaths: 1.0,
-                restarts: &[("signal", 1.0)],
-                faults: &["stall", "store"],
-                missing: self.missing as f64,
-            },
-        }
-    }
-
     /// Both supervisors at the time of a scrape, once nothing happens any more and all output is on disk.
     fn settle(&self) -> [View<'_>; 2] {
         let facts = || [&self.first, &self.second].map(Facts::of);
@@ -701,13 +358,6 @@ impl View<'_> {
     }
 }
 
-/// Compares what is shown with what is to be.
-fn assert_shown(of: &str, expected: &Shown, shown: &BTreeMap<String, f64>) {
-    let right = shown.len() == expected.len()
-        && shown.iter().all(|(called, value)| expected.get(called).is_some_and(|expected| expected.holds(*value)));
-    assert!(right, "{of} is to show\n{expected:#?}\nand shows\n{shown:#?}");
-}
-
 impl View<'_> {
     /// The annotations that it has.
     fn annotations(&self) -> BTreeMap<String, Shown> {
@@ -777,6 +427,7 @@ impl World {
         for (title, expected) in &expected {
             assert_shown(title, expected, &shown[title]);
         }
+        self.assert_a_wait_was_seen(views[0].at);
         let late = shown["Loop lag p99"]["first"];
         assert!(late > 0.25, "it stood still {STUTTERS} times, and its lag is {late}");
         for name in ["first", "second"] {
@@ -786,6 +437,16 @@ impl World {
         }
         let slope = shown["Heap growth"]["first slope"];
         assert!(slope > 0.0, "{WIDE} wide screens came, and the heap grows by {slope}");
+    }
+
+    /// One that waits to be started again counts as exited meanwhile, beside those that stay so.
+    fn assert_a_wait_was_seen(&self, at: f64) {
+        let by_state = queries(&shipped()).into_iter().find(|query| query.of == "Terminals by state").unwrap();
+        let most =
+            format!("max_over_time(({})[10m:250ms])", filled(&by_state.expr, &[("job", "kaval"), ("instance", "first")]));
+        let most =
+            self.prometheus.series(&most, at).into_iter().map(|(labels, value)| (called(&by_state.legend, &labels), value));
+        assert_eq!(most.collect::<BTreeMap<_, _>>()["first exited"], 3.0);
     }
 
     /// With fewer to be shown, of each supervisor the largest are.
