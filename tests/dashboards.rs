@@ -362,7 +362,9 @@ impl View<'_> {
     /// The annotations that it has.
     fn annotations(&self) -> BTreeMap<String, Shown> {
         let lived = self.world.lived(self.name);
-        let restarts = Shown::from([(format!("{} restarted: signal", self.name), counted(lived.deaths, WINDOW_S))]);
+        let restarts = [("signal", lived.deaths), ("clean", lived.upgrades)].into_iter().filter(|(_, count)| *count > 0.0);
+        let restarts = restarts.map(|(cause, count)| (format!("{} restarted: {cause}", self.name), counted(count, WINDOW_S)));
+        let restarts = restarts.collect();
         let fault = |kind: &&str| (format!("{} log fault: {kind}", self.name), counted(1.0, WINDOW_S));
         let faults = lived.faults.iter().map(fault).collect();
         BTreeMap::from([("annotation Restarts".to_owned(), restarts), ("annotation Log faults".to_owned(), faults)])

@@ -172,6 +172,9 @@ impl World {
                 .await_answer("kaval_supervisor_restarts_total{instance=\"first\", cause=\"signal\"}", &[f64::from(deaths)]);
             prometheus.await_answer("kaval_terms_adopted_total{instance=\"first\"}", &[LIVING as f64]);
         }
+        // One that is told to go is no death.
+        first.ok(&["upgrade"]);
+        prometheus.await_answer("kaval_supervisor_restarts_total{instance=\"first\", cause=\"clean\"}", &[2.0]);
         shell(&second, "flood", &[], FLOODER);
         second.ok(&["wait", "flood", "--match", "ready"]);
         prometheus.await_answer("kaval_terms_spawned_total{instance=\"second\"}", &[1.0]);
@@ -247,6 +250,8 @@ pub struct Lived {
     pub adopted: f64,
     /// Deaths, each by a signal.
     pub deaths: f64,
+    /// Restarts that were asked for, while Prometheus watched.
+    pub upgrades: f64,
     pub restarts: &'static [(&'static str, f64)],
     pub faults: &'static [&'static str],
     pub missing: f64,
@@ -272,7 +277,8 @@ impl World {
                 lags: self.lags as f64,
                 adopted: LIVING as f64,
                 deaths: f64::from(DEATHS),
-                restarts: &[("clean", 1.0), ("signal", DEATHS as f64)],
+                restarts: &[("clean", 2.0), ("signal", DEATHS as f64)],
+                upgrades: 1.0,
                 faults: &[],
                 missing: 0.0,
             },
@@ -289,6 +295,7 @@ impl World {
                 adopted: 1.0,
                 deaths: 1.0,
                 restarts: &[("signal", 1.0)],
+                upgrades: 0.0,
                 faults: &["stall", "store"],
                 missing: self.missing as f64,
             },
