@@ -4,93 +4,24 @@
 //!   test ──► terminals ──► kaval /metrics ◄──scrape, every 200 ms── prometheus ◄──query── test
 //! ```
 
+#[path = "support/prometheus.rs"]
+mod prometheus;
 #[path = "support/raw.rs"]
 mod raw;
+#[path = "support/scrape.rs"]
+mod scrape;
 mod support;
 #[path = "support/watch.rs"]
 mod watch;
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::TcpStream,
-    process::{Child, Command, Stdio},
-};
-
-use serde_json::Value;
-use support::{Instance, Log, PATIENCE};
-use tempfile::TempDir;
-use watch::{until, until_some};
-
-/// Where the supervisor serves metrics, as it logged it.
-fn address(instance: &Instance) -> String {
-    instance.log.await_count("metrics are served", 1);
-    let line = instance.log.lines().into_iter().find(|line| line.contains("metrics are served")).unwrap();
-    line.split("address=").nth(1).unwrap().to_owned()
-}
-
-/// A Prometheus of the test's own; ended when dropped.
-struct Prometheus {
-    process: Child,
-    address: String,
-    _dir: TempDir,
-}
-
-impl Prometheus {
-    /// One that scrapes `target`; `None`, and a word about it, where it is not installed.
-    fn start(target: &str) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let config = dir.path().join("prometheus.yml");
-        let scrape = format!("[{{job_name: kaval, static_configs: [{{targets: [\"{target}\"]}}]}}]");
-        fs::write(&config, format!("global: {{scrape_interval: 200ms}}\nscrape_configs: {scrape}\n")).unwrap();
-        let mut command = Command::new("prometheus");
-        command.arg("--config.file").arg(&config).arg("--storage.tsdb.path").arg(dir.path().join("data"));
-        command.arg("--web.listen-address=127.0.0.1:0").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let Ok(mut process) = command.spawn() else {
-            eprintln!("skipped: prometheus is not installed");
-            return None;
-        };
-        let log = Log::default();
-        log.clone().follow(process.stderr.take().unwrap());
-        log.await_count("Listening on", 1);
-        let line = log.lines().into_iter().find(|line| line.contains("Listening on")).unwrap();
-        let address = line.rsplit("address=").next().unwrap().to_owned();
-        log.await_count("Server is ready", 1);
-        Some(Self { process, address, _dir: dir })
-    }
-
-    /// What a query gives now: one value a series.
-    fn query(&self, query: &str) -> Vec<f64> {
-        let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        // Version 1.0 is answered in one piece.
-        write!(stream, "GET /api/v1/query?query={escaped} HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let answer: Value = serde_json::from_str(body).unwrap();
-        assert_eq!(answer["status"], "success", "{query}: {answer}");
-        let series = answer["data"]["result"].as_array().unwrap();
-        series.iter().map(|series| series["value"][1].as_str().unwrap().parse().unwrap()).collect()
-    }
-
-    /// Waits until a query gives this.
-    fn await_answer(&self, query: &str, expected: &[f64]) {
-        until(&format!("{query} = {expected:?}, but {:?}", self.query(query)), || self.query(query) == expected);
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use prometheus::Prometheus;
+use scrape::{ANYWHERE, address};
+use support::Instance;
+use watch::until_some;
 
 #[test]
 fn prometheus_sees_what_happens_and_no_longer_sees_a_removed_terminal() {
-    let instance = Instance::start_with("", &["--metrics", "127.0.0.1:0"]);
+    let instance = Instance::start_with("", &ANYWHERE);
     let Some(prometheus) = Prometheus::start(&address(&instance)) else { return };
     prometheus.await_answer("up{job=\"kaval\"}", &[1.0]);
     prometheus.await_answer("kaval_terms{state=\"live\"}", &[0.0]);

@@ -429,7 +429,10 @@ fn registry(
 ) -> anyhow::Result<Registry> {
     let is_restart = *previous_end != PreviousEnd::FirstStart;
     let counted = if is_restart { ledger.count_restart(previous_end.cause()) } else { ledger.restarts() };
-    let restarts = counted.or_else(|error| delayed(&error).and_then(|()| ledger.restarts()))?;
+    let mut restarts = counted.or_else(|error| delayed(&error).and_then(|()| ledger.restarts()))?;
+    for cause in PreviousEnd::CAUSES {
+        restarts.entry(cause.to_owned()).or_default();
+    }
     let numbers = ledger.reserve().or_else(|error| delayed(&error).and_then(|()| ledger.next().map(|next| next..next)))?;
     let Metrics { per_term, term_info, .. } = config.metrics;
     let log = log.stats().clone();

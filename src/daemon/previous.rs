@@ -44,6 +44,10 @@ pub enum PreviousEnd {
 }
 
 impl PreviousEnd {
+    /// Every kind of end that is counted. All of them are shown from the start: of a counter that first appears as 1 nobody sees the increase.
+    pub const CAUSES: [&'static str; 8] =
+        ["clean", "signal", "exit", "panic", "watchdog", "out_of_memory", "reboot", "unknown"];
+
     /// The kind, in words that stay: a metric's label.
     pub fn cause(&self) -> &'static str {
         match self {
@@ -241,6 +245,8 @@ fn by_witness(seen: Seen, marker: Option<&Marker>, now: &Now) -> PreviousEnd {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn count(kills: u64) -> Option<OomCount> {
@@ -295,6 +301,9 @@ mod tests {
             (at(Stage::Panic(place())), seen(7, Seen::Exit(1)), &now, P::Panic(place())),
             (at(Stage::Panic(None)), None, &now, P::Panic(None)),
         ];
+        let causes: BTreeSet<_> =
+            cases.iter().map(|case| case.3.cause()).filter(|cause| *cause != P::FirstStart.cause()).collect();
+        assert_eq!(causes, BTreeSet::from(P::CAUSES));
         for (found, witness, now, expected) in cases {
             assert_eq!(decide(&found, witness, now), expected, "{found:?}, {witness:?}");
         }
