@@ -87,7 +87,7 @@ fn every_metric_is_in_the_readme_and_every_one_there_is_on_the_endpoint() {
     instance.ok(&["wait", "t", "--match", "ready"]);
     instance.kill_supervisor();
     instance.ok(&["send", "t", "--enter", "typed"]);
-    until("output was counted", || series(&scraped(&instance), "id=\"1\"").len() == 5);
+    until("output was counted", || series(&scraped(&instance), "id=\"1\"").len() == 7);
     let text = scraped(&instance);
     assert_eq!(on_endpoint(&text), in_readme());
     match lint(&text) {
@@ -145,7 +145,7 @@ fn series_stay_while_a_terminal_is_idle_and_go_when_it_is_removed() {
     shell(&instance, "gone", "echo once");
     instance.ok(&["wait", "gone", "--exit"]);
     instance.ok(&["wait", "idle", "--match", "once"]);
-    until("output was counted", || series(&scraped(&instance), "id=\"1\"").len() == 5);
+    until("output was counted", || series(&scraped(&instance), "id=\"1\"").len() == 7);
     let before = scraped(&instance);
     assert_eq!(series(&before, "id=\"1\""), series(&before, "id=\"2\""));
     instance.ok(&["rm", "gone"]);

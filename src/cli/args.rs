@@ -170,9 +170,27 @@ pub(super) struct Attach {
 
 #[derive(Debug, Args)]
 pub(super) struct Ls {
+    /// By what to sort: the most first, but names
+    #[arg(long, value_name = "BY", default_value = "age")]
+    pub(super) sort: SortBy,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// What terminals are sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SortBy {
+    /// The oldest first
+    Age,
+    /// Name
+    Name,
+    /// The processor time that their programs use lately
+    Cpu,
+    /// The memory that their programs take
+    Memory,
+    /// What was put out
+    Output,
 }
 
 #[derive(Debug, Args)]

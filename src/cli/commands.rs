@@ -1,6 +1,7 @@
 //! The commands that ask once and print.
 
 use std::{
+    cmp::Reverse,
     io::{self, IsTerminal, Read, Write},
     process::ExitCode,
 };
@@ -10,12 +11,12 @@ use serde_json::json;
 
 use super::{
     Failure, Sockets,
-    args::{Kill, Ls, New, Resize, Rm, Screen, ScreenFormat, Send, Shutdown},
+    args::{Kill, Ls, New, Resize, Rm, Screen, ScreenFormat, Send, Shutdown, SortBy},
     attach, background, table,
 };
 use crate::{
     client::Client,
-    wire::{self, DATA_BYTES_MAX, Data, Empty, NewOk, Op, ScreenOk},
+    wire::{self, DATA_BYTES_MAX, Data, Empty, NewOk, Op, ScreenOk, TermInfo},
 };
 
 const DONE: ExitCode = ExitCode::SUCCESS;
@@ -62,13 +63,27 @@ async fn create(client: &mut Client, args: New) -> Result<NewOk, Failure> {
 
 pub(super) async fn ls(sockets: &Sockets, args: &Ls) -> Result<ExitCode, Failure> {
     let (mut client, _) = sockets.connect().await?;
-    let listing = client.list().await?;
+    let mut listing = client.list().await?;
+    sort(&mut listing, args.sort);
     if args.json {
         print(&format!("{}\n", serde_json::to_string(&listing).map_err(io::Error::other)?))?;
     } else {
         print(&table::terminals(&listing, io::stdout().is_terminal()))?;
     }
     Ok(DONE)
+}
+
+/// Those that are equal stay as they are: by age.
+fn sort(terms: &mut [TermInfo], by: SortBy) {
+    match by {
+        SortBy::Age => {}
+        SortBy::Name => terms.sort_by(|one, other| one.name.cmp(&other.name)),
+        SortBy::Cpu => {
+            terms.sort_by(|one, other| other.child_cpu_percent.unwrap_or(0.0).total_cmp(&one.child_cpu_percent.unwrap_or(0.0)))
+        }
+        SortBy::Memory => terms.sort_by_key(|term| Reverse(term.child_memory_bytes)),
+        SortBy::Output => terms.sort_by_key(|term| Reverse(term.offset)),
+    }
 }
 
 pub(super) async fn send(sockets: &Sockets, args: Send) -> Result<ExitCode, Failure> {

@@ -12,7 +12,7 @@ use super::{
     commands,
     table::{BOLD, RESET, YELLOW, bytes, duration},
 };
-use crate::wire::{LogInfo, MemoryInfo, Op, StatusOk, TermCounts};
+use crate::wire::{ChildrenInfo, LogInfo, MemoryInfo, Op, StatusOk, TermCounts};
 
 /// A timer that was this late was noticed by somebody who types.
 const LAG_NOTICED_MS: f64 = 100.0;
@@ -62,6 +62,7 @@ fn general(status: &StatusOk) -> Vec<Line> {
         plain("up", duration(Duration::from_millis(status.uptime_ms)) + &recovery),
         ("before it".to_owned(), status.previous_end.clone(), !ended_well),
         ("terminals".to_owned(), terminals, lost > 0),
+        plain("programs", programs(&status.children)),
         plain("clients", format!("{} attached, {} connections", status.clients, status.connections)),
         plain(
             "memory",
@@ -76,6 +77,18 @@ fn general(status: &StatusOk) -> Vec<Line> {
     ];
     let aside = status.set_aside.iter().map(|line| ("set aside".to_owned(), line.clone(), true));
     undone.chain(unkept).chain(aside).chain(lines).collect()
+}
+
+/// What runs in terminals, and where most of it does.
+fn programs(children: &ChildrenInfo) -> String {
+    let of = |percent: f64, memory: u64| format!("{percent:.0}% of a processor, {}", bytes(memory));
+    let most: Vec<_> = children
+        .largest
+        .iter()
+        .map(|child| format!("{} ({})", child.name, of(child.cpu_percent, child.memory_bytes)))
+        .collect();
+    let all = of(children.cpu_percent, children.memory_bytes);
+    if most.is_empty() { all } else { format!("{all}; most in {}", most.join(", ")) }
 }
 
 /// How near the limit of memory is.
@@ -124,6 +137,7 @@ mod tests {
             recovery_ms: Some(5),
             data_path: "splice".to_owned(),
             terms: TermCounts { live: 1, hibernated: 0, exited: 2, lost: 0 },
+            children: ChildrenInfo::default(),
             clients: 3,
             connections: 4,
             memory: MemoryInfo {
@@ -142,8 +156,8 @@ mod tests {
         let lines: Vec<_> = plain.lines().collect();
         assert_eq!(lines[2], "up           1m, ready after 5 ms");
         assert_eq!(lines[4], "terminals    1 live, 0 hibernated, 2 exited, 0 lost");
-        assert_eq!((lines[13], lines[14]), ("main         at most 1.2 ms late", "lane 0       at most 250.0 ms late"));
-        assert_eq!(lines[9], "log          4 KiB on disk, 1.0 GiB free, 5 B missing");
+        assert_eq!((lines[14], lines[15]), ("main         at most 1.2 ms late", "lane 0       at most 250.0 ms late"));
+        assert_eq!(lines[10], "log          4 KiB on disk, 1.0 GiB free, 5 B missing");
         let coloured = render(&status, true);
         let odd: Vec<_> = coloured.lines().filter(|line| line.contains(YELLOW)).collect();
         assert_eq!(odd.len(), 4, "{odd:?}");

@@ -19,10 +19,10 @@ pub(super) fn terminals(terms: &[TermInfo], colour: bool) -> String {
     if terms.is_empty() {
         return "no terminals: kaval new makes one\n".to_owned();
     }
-    let header = ["NAME", "STATE", "PID", "SIZE", "CLIENTS", "AGE", "OUTPUT", "COMMAND"];
+    let header = ["NAME", "STATE", "PID", "SIZE", "CLIENTS", "AGE", "OUTPUT", "CPU", "MEMORY", "COMMAND"];
     let rows: Vec<_> = terms.iter().map(row).collect();
     let colours = terms.iter().map(state_colour).collect::<Vec<_>>();
-    columns(header, &[2, 4, 5, 6], &rows, colour.then_some((1, &colours)))
+    columns(header, &[2, 4, 5, 6, 7, 8], &rows, colour.then_some((1, &colours)))
 }
 
 /// `kaval clients`.
@@ -118,7 +118,7 @@ fn state_colour(term: &TermInfo) -> &'static str {
     }
 }
 
-fn row(term: &TermInfo) -> [String; 8] {
+fn row(term: &TermInfo) -> [String; 10] {
     let state = match term.exit {
         _ if term.respawn_at.is_some() => respawning(term),
         Some(ExitInfo::Code(code)) => format!("exited {code}"),
@@ -134,6 +134,8 @@ fn row(term: &TermInfo) -> [String; 8] {
         term.clients.to_string(),
         ago(term.created),
         bytes(term.offset),
+        term.child_cpu_percent.filter(|_| term.is_live()).map_or_else(|| "-".to_owned(), |percent| format!("{percent:.0}%")),
+        term.child_memory_bytes.filter(|_| term.is_live()).map_or_else(|| "-".to_owned(), bytes),
         command(&term.command),
     ]
 }
@@ -232,11 +234,14 @@ mod tests {
             trouble: None,
             memory_bytes: 0,
             log_bytes: 0,
+            child_cpu_seconds: Some(1.0),
+            child_cpu_percent: Some(12.4),
+            child_memory_bytes: Some(3 << 20),
         };
         let text = terminals(&[term("a", 5), term("longer", 5 << 20)], false);
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[1], "a       live    42  80x24        0   0s     5 B  sh -c a b");
-        assert_eq!(lines[2], "longer  live    42  80x24        0   0s   5 MiB  sh -c a b");
+        assert_eq!(lines[1], "a       live    42  80x24        0   0s     5 B  12%   3 MiB  sh -c a b");
+        assert_eq!(lines[2], "longer  live    42  80x24        0   0s   5 MiB  12%   3 MiB  sh -c a b");
         assert_eq!(lines[0].find("COMMAND"), lines[1].find("sh -c"));
     }
 }

@@ -10,6 +10,7 @@
 //! can be killed anywhere on this way.
 
 mod budget;
+mod children;
 mod declared;
 mod formats;
 mod lanes;
@@ -278,7 +279,7 @@ async fn supervise(
     }
     let groups = if store.is_some() { groups() } else { None };
     let format_note = manifest.format_note();
-    let executor = Executor::start(manifest, custody, Surroundings { socket: socket.clone(), limits, groups })?;
+    let executor = Executor::start(manifest, custody, Surroundings { socket: socket.clone(), limits, groups: groups.clone() })?;
     let (ready, recovered) = oneshot::channel();
     let limits = reload::limits(&config);
     let parts = SupervisorParts {
@@ -323,6 +324,7 @@ async fn supervise(
         watchdog.ready(Watched { pulses, log: log.stats().clone() });
     }
     actix_rt::spawn(budget.keep());
+    actix_rt::spawn(children::watch(hub.registry.clone(), groups));
     tracing::info!(socket = %socket.display(), adopted, took_ms = started.elapsed().as_millis() as u64, "ready");
     let serving = listening::serve(listener, is_ours.then(|| socket.clone()), hub.clone());
     let end = life::until_the_end(signals, serving, &hub, &log, &reloader, store.as_ref()).await;

@@ -7,6 +7,8 @@
 //!
 //! **Invariant.** A series is there if what it counts is there at the moment of the scrape: a recorder never drops one by itself.
 
+use std::fmt::Write;
+
 use kaval_actors::registry::{self, Figures, Histogram};
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -17,7 +19,11 @@ const GAUGES: &[(&str, &str)] = &[
     ("kaval_heap_allocated_bytes", "Bytes that the supervisor uses, as its allocator says."),
     ("kaval_heap_resident_bytes", "Bytes that the allocator has from the kernel, in memory."),
     ("kaval_log_heap_bytes", "Bytes of them that the log and its database use."),
-    ("kaval_heap_limit_bytes", "Bytes of memory that the supervisor may use itself; 0 if as many as there are."),
+    ("kaval_heap_limit_bytes", "Bytes of memory that the supervisor may use itself, if there is a limit."),
+    (
+        "kaval_memory_used_bytes",
+        "Bytes that it does use: resident memory of its own, the journal's included. What is held against the limit.",
+    ),
     ("kaval_memory_level", "How near that is: 0 normal, 1 elevated, 2 high, 3 critical: nothing new is taken on."),
     ("kaval_heap_growth_bytes_per_minute", "Bytes that each of the last five minutes added to the heap."),
     ("process_resident_memory_bytes", "Resident memory size in bytes."),
@@ -60,8 +66,23 @@ impl Scraper {
             record_process();
             figures.inspect(|figures| figures.record());
         });
-        recorder.handle().render() + &self.histograms.render()
+        let seconds = figures.map(child_seconds).unwrap_or_default();
+        recorder.handle().render() + &seconds + &self.histograms.render()
     }
+}
+
+/// The processor time of each terminal's processes: a recorder's counters are whole numbers, and these are not.
+fn child_seconds(figures: &Figures) -> String {
+    const NAME: &str = "kaval_term_child_cpu_seconds_total";
+    let mut text = String::new();
+    for term in &figures.terms {
+        let Some(children) = term.children else { continue };
+        if text.is_empty() {
+            text = format!("# HELP {NAME} Processor time of the processes in a terminal, in seconds.\n# TYPE {NAME} counter\n");
+        }
+        let _ = writeln!(text, "{NAME}{{id=\"{}\"}} {}", term.id, children.cpu.as_secs_f64());
+    }
+    text
 }
 
 fn describe() {
@@ -75,7 +96,10 @@ fn record_process() {
     let heap = Heap::now();
     gauge!("kaval_heap_allocated_bytes").set(heap.allocated_bytes as f64);
     gauge!("kaval_heap_resident_bytes").set(heap.resident_bytes as f64);
-    gauge!("kaval_heap_limit_bytes").set(BUDGET.limited().map_or(0, |(bytes, _)| bytes) as f64);
+    if let Some((bytes, _)) = BUDGET.limited() {
+        gauge!("kaval_heap_limit_bytes").set(bytes as f64);
+    }
+    gauge!("kaval_memory_used_bytes").set(vitals::own_bytes().unwrap_or(heap.resident_bytes) as f64);
     gauge!("kaval_memory_level").set(f64::from(BUDGET.level()));
     gauge!("kaval_heap_growth_bytes_per_minute").set(BUDGET.growth() as f64);
     if let Some(bytes) = vitals::log_heap_bytes() {

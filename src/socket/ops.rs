@@ -226,6 +226,7 @@ async fn ls(session: &Session, after: Option<u32>) -> Answer<LsOk> {
 fn info(listing: Listing) -> TermInfo {
     let hibernated = listing.is_hibernated();
     let (memory_bytes, log_bytes) = (listing.memory().total(), listing.log.stored);
+    let children = listing.children;
     let Listing { card, report, .. } = listing;
     let (state, exit) = match card.standing {
         Standing::Live if hibernated => ("hibernated", None),
@@ -264,6 +265,9 @@ fn info(listing: Listing) -> TermInfo {
         trouble: card.trouble.clone().filter(|_| waits),
         memory_bytes,
         log_bytes,
+        child_cpu_seconds: children.map(|used| used.cpu.as_secs_f64()),
+        child_cpu_percent: children.map(|used| used.share * 100.0),
+        child_memory_bytes: children.map(|used| used.memory),
     }
 }
 

@@ -2,19 +2,24 @@
 
 use kaval_actors::{
     log::journal::DataPath,
-    registry::{LaneFigures, LogFigures, TakeFigures},
+    registry::{ChildUse, LaneFigures, List, Listing, LogFigures, TakeFigures},
 };
 
 use super::{Hub, connection::Session, ops};
 use crate::{
     vitals::{BUDGET, Heap, Usage, own_bytes},
-    wire::{FdInfo, LaneInfo, LogInfo, MemoryInfo, StatusOk, TermCounts, WireError},
+    wire::{ChildInfo, ChildrenInfo, FdInfo, LaneInfo, LogInfo, MemoryInfo, StatusOk, TermCounts, WireError},
 };
+
+/// Terminals of which it is told that their processes use most.
+const LARGEST: usize = 3;
 
 /// The answer to `status`.
 pub(super) async fn status(session: &Session) -> Result<StatusOk, WireError> {
     let hub = &session.hub;
     let figures = hub.registry.send(TakeFigures { terms: false }).await.map_err(|_| ops::ending())?;
+    let all = List { after: None, bytes_max: usize::MAX };
+    let page = hub.registry.send(all).await.map_err(|_| ops::ending())?;
     let look = || (Heap::now(), own_bytes(), Usage::now().unwrap_or_default());
     let (heap, own, usage) = actix_rt::task::spawn_blocking(look).await.unwrap_or_default();
     let [live, hibernated, exited, lost] = figures.states().map(|(_, terms)| terms);
@@ -30,6 +35,7 @@ pub(super) async fn status(session: &Session) -> Result<StatusOk, WireError> {
         recovery_ms: figures.recovery.map(|took| took.as_millis() as u64),
         data_path: data_path(hub).to_owned(),
         terms: TermCounts { live, hibernated, exited, lost },
+        children: children(&page.listings),
         clients: figures.clients(),
         connections: hub.connections.get(),
         memory: MemoryInfo {
@@ -47,6 +53,22 @@ pub(super) async fn status(session: &Session) -> Result<StatusOk, WireError> {
         lanes: figures.lanes.into_iter().map(lane).collect(),
         metrics: hub.endpoint.as_ref().and_then(|endpoint| endpoint.address()).map(|address| address.to_string()),
     })
+}
+
+/// Who counts as using most: by what is scarcer, processor time of one or memory of a gibibyte.
+fn children(listings: &[Listing]) -> ChildrenInfo {
+    let info = |listing: &Listing| {
+        let ChildUse { share, memory, .. } = listing.children?;
+        Some(ChildInfo { name: listing.card.name.to_string(), cpu_percent: share * 100.0, memory_bytes: memory })
+    };
+    let mut all: Vec<ChildInfo> = listings.iter().filter_map(info).collect();
+    let weight = |info: &ChildInfo| (info.cpu_percent / 100.0).max(info.memory_bytes as f64 / f64::from(1 << 30));
+    all.sort_by(|one, other| weight(other).total_cmp(&weight(one)));
+    let (cpu_percent, memory_bytes) =
+        (all.iter().map(|info| info.cpu_percent).sum(), all.iter().map(|info| info.memory_bytes).sum());
+    all.retain(|info| weight(info) > 0.0);
+    all.truncate(LARGEST);
+    ChildrenInfo { cpu_percent, memory_bytes, largest: all }
 }
 
 fn data_path(hub: &Hub) -> &'static str {

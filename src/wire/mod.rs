@@ -30,7 +30,7 @@ pub use self::{
         AttachFrom, AttachMode, AttachOk, CommandInfo, Empty, HistoryFormat, HistoryOk, LsOk, NewOk, OPS, Op, Request,
         ScreenFormat, ScreenOk, TermInfo, TermRef,
     },
-    status::{EventsOk, FdInfo, LaneInfo, LogInfo, MemoryInfo, StatusOk, TermCounts},
+    status::{ChildInfo, ChildrenInfo, EventsOk, FdInfo, LaneInfo, LogInfo, MemoryInfo, StatusOk, TermCounts},
 };
 
 /// The protocol's version.

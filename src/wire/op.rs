@@ -440,6 +440,15 @@ pub struct TermInfo {
     pub memory_bytes: u64,
     /// Bytes of its log on disk.
     pub log_bytes: u64,
+    /// Processor time that its processes have used, in seconds; absent until they were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child_cpu_seconds: Option<f64>,
+    /// How much of one processor they use lately, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child_cpu_percent: Option<f64>,
+    /// Their memory, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child_memory_bytes: Option<u64>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -39,6 +39,9 @@ pub struct StatusOk {
     pub data_path: String,
     /// Terminals, by state.
     pub terms: TermCounts,
+    /// What the processes in terminals use.
+    #[serde(default)]
+    pub children: ChildrenInfo,
     /// Clients that are attached to a terminal.
     pub clients: usize,
     /// Connections to the socket, this one included.
@@ -68,6 +71,28 @@ pub struct TermCounts {
     pub exited: usize,
     /// Its PTY is gone.
     pub lost: usize,
+}
+
+/// What the processes in all terminals use.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChildrenInfo {
+    /// Of one processor, lately, in percent.
+    pub cpu_percent: f64,
+    /// Their memory, in bytes.
+    pub memory_bytes: u64,
+    /// The terminals that use most, three at most.
+    pub largest: Vec<ChildInfo>,
+}
+
+/// What the processes in a terminal use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChildInfo {
+    /// The terminal's name.
+    pub name: String,
+    /// Of one processor, lately, in percent.
+    pub cpu_percent: f64,
+    /// Their memory, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// The allocator's figures.

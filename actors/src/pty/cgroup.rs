@@ -62,6 +62,11 @@ impl Groups {
         &self.dir
     }
 
+    /// A terminal's group, whether or not it is there.
+    pub fn group(&self, id: TermId) -> PathBuf {
+        self.dir.join(name(id))
+    }
+
     /// Moves a child into its terminal's group.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     Announce, DropMirrors, EndEvents, Event, Figures, FollowEvents, Followed, Forget, Happening, Ledger, LimitMirrors, List,
-    LogFigures, Note, Obey, PerTerm, Pulse, ReadEvents, Ready, Report, TakeFigures,
+    LogFigures, Note, NoteUse, Obey, PerTerm, Pulse, ReadEvents, Ready, Report, TakeFigures,
     feed::Feed,
     mirrors::Mirrors,
     roll::{Roll, Told},
@@ -227,6 +227,14 @@ impl Handler<Ready> for Registry {
 
     fn handle(&mut self, Ready(took): Ready, _: &mut Self::Context) {
         self.recovery = Some(took);
+    }
+}
+
+impl Handler<NoteUse> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, NoteUse(used): NoteUse, _: &mut Self::Context) {
+        self.roll.note_use(used);
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use super::{
-    LaneFigures, MemoryParts,
+    ChildUse, LaneFigures, MemoryParts,
     roll::{Counts, Totals},
 };
 use crate::{
@@ -27,6 +27,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("kaval_term_memory_bytes", "Estimated memory that a terminal takes in the supervisor, by what for."),
     ("kaval_term_last_output_timestamp_seconds", "When a terminal last put something out."),
     ("kaval_term_log_bytes", "Bytes of a terminal's log."),
+    ("kaval_term_child_memory_bytes", "Memory of the processes in a terminal."),
     ("kaval_log_live_bytes", "Bytes of all logs, as they are stored."),
     ("kaval_log_disk_bytes", "Bytes of the files that logs are stored in."),
     ("kaval_log_disk_free_bytes", "Bytes that are free on their disk."),
@@ -208,6 +209,8 @@ pub struct TermFigures {
     pub output: u64,
     /// Bytes of its log.
     pub log_bytes: u64,
+    /// Its processes; `None` until they were looked at.
+    pub children: Option<ChildUse>,
     /// When it last put something out, milliseconds since the Unix epoch.
     pub last_output_ms: Option<u64>,
 }
@@ -282,6 +285,9 @@ impl TermFigures {
             gauge!("kaval_term_memory_bytes", "id" => id.clone(), "part" => part).set(bytes as f64);
         }
         counter!("kaval_term_output_bytes_total", "id" => id.clone()).absolute(self.output);
+        if let Some(ChildUse { memory, .. }) = self.children {
+            gauge!("kaval_term_child_memory_bytes", "id" => id.clone()).set(memory as f64);
+        }
         gauge!("kaval_term_log_bytes", "id" => id.clone()).set(self.log_bytes as f64);
         if let Some(ms) = self.last_output_ms {
             gauge!("kaval_term_last_output_timestamp_seconds", "id" => id).set(ms as f64 / 1000.0);

@@ -230,6 +230,22 @@ pub enum TermNews {
     },
 }
 
+/// What the processes in a terminal use.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ChildUse {
+    /// Processor time since it was first looked at, and what those that were there then had used before.
+    pub cpu: Duration,
+    /// Of one processor, lately.
+    pub share: f64,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+/// From the daemon: what the processes in terminals use. Unknown ones are passed over.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct NoteUse(pub Vec<(TermId, ChildUse)>);
+
 /// From the daemon: this has happened to the supervisor.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
@@ -284,6 +300,8 @@ pub struct Listing {
     pub report: Option<Arc<Report>>,
     /// Its log.
     pub log: LogShare,
+    /// Its processes; `None` until they were looked at.
+    pub children: Option<ChildUse>,
 }
 
 /// Asks for everything that is counted.

@@ -27,8 +27,9 @@ pub use self::{
     gauges::{Figures, Histogram, LogFigures, TermFigures, describe},
     ledger::{Ledger, LedgerError},
     messages::{
-        Announce, Batch, Card, DropMirrors, EndEvents, Event, FollowEvents, Followed, Forget, Happening, LimitMirrors, List,
-        Listing, MemoryParts, News, Note, Obey, Page, ReadEvents, Ready, Report, Standing, TakeFigures, Tally, TermNews,
+        Announce, Batch, Card, ChildUse, DropMirrors, EndEvents, Event, FollowEvents, Followed, Forget, Happening,
+        LimitMirrors, List, Listing, MemoryParts, News, Note, NoteUse, Obey, Page, ReadEvents, Ready, Report, Standing,
+        TakeFigures, Tally, TermNews,
     },
     pulse::{LaneFigures, Pulse},
     selection::{PerTerm, PerTermError},

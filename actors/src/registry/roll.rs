@@ -5,7 +5,9 @@
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
-use super::{Announce, Card, Happening, Listing, MemoryParts, News, Page, PerTerm, Report, Standing, Tally, TermFigures};
+use super::{
+    Announce, Card, ChildUse, Happening, Listing, MemoryParts, News, Page, PerTerm, Report, Standing, Tally, TermFigures,
+};
 use crate::{
     Name, TermId,
     log::stats::LogShare,
@@ -59,8 +61,8 @@ impl Roll {
     /// Takes in what the supervisor says of a terminal.
     pub(super) fn announce(&mut self, Announce { card, news }: Announce) -> Option<Told> {
         let (id, name) = (card.id, card.name.clone());
-        let report = self.listings.remove(&id).and_then(|listing| listing.report);
-        self.listings.insert(id, Listing { card: Arc::new(card), report, log: LogShare::default() });
+        let (report, children) = self.listings.remove(&id).map_or((None, None), |listing| (listing.report, listing.children));
+        self.listings.insert(id, Listing { card: Arc::new(card), report, log: LogShare::default(), children });
         self.totals.count(&news);
         (news != News::Recalled).then_some((id, name, Happening::Terminal(news)))
     }
@@ -79,6 +81,15 @@ impl Roll {
         let (id, name) = (report.id, listing.card.name.clone());
         listing.report = Some(Arc::new(report));
         Some(clients.chain(changes).map(|happening| (id, name.clone(), happening)).collect())
+    }
+
+    /// Takes in what the processes in terminals use.
+    pub(super) fn note_use(&mut self, used: Vec<(TermId, ChildUse)>) {
+        for (id, used) in used {
+            if let Some(listing) = self.listings.get_mut(&id) {
+                listing.children = Some(used);
+            }
+        }
     }
 
     /// Strikes a terminal off.
@@ -201,6 +212,7 @@ fn figures(listing: &Listing, log: LogShare) -> TermFigures {
         memory: Listing { log, ..listing.clone() }.memory(),
         output: report.as_ref().map_or(card.offset, |report| report.offset),
         log_bytes: log.stored,
+        children: listing.children,
         last_output_ms: report.as_ref().and_then(|report| report.last_output_ms),
     }
 }

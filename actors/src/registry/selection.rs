@@ -73,7 +73,15 @@ mod tests {
 
     fn term(id: u32, mirror: u64) -> TermFigures {
         let memory = MemoryParts { mirror, ..MemoryParts::default() };
-        TermFigures { id: TermId(id), name: "t".parse().unwrap(), memory, output: 0, log_bytes: 0, last_output_ms: None }
+        TermFigures {
+            id: TermId(id),
+            name: "t".parse().unwrap(),
+            memory,
+            output: 0,
+            log_bytes: 0,
+            children: None,
+            last_output_ms: None,
+        }
     }
 
     fn chosen(choice: &str) -> Vec<u32> {
