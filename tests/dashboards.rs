@@ -37,7 +37,9 @@ use prometheus::Labels;
 use serde_json::{Value, json};
 use support::Instance;
 use watch::until_some;
-use watched::{DEATHS, FAULT_KINDS, FLOOD_LINES, Lived, SCRAPING, STUTTERS, WIDE, World, seq_bytes, shipped_file, status};
+use watched::{
+    DEATHS, FAULT_KINDS, FLOOD_LINES, LIMIT_BYTES, Lived, SCRAPING, STUTTERS, WIDE, World, seq_bytes, shipped_file, status,
+};
 
 const README: &str = include_str!("../README.md");
 const PROVISIONED: [&str; 2] = [
@@ -46,13 +48,7 @@ const PROVISIONED: [&str; 2] = [
 ];
 
 /// Metrics that the dashboard and the rules ask for and that no supervisor has yet.
-const IN_THE_MAKING: &[&str] = &[
-    "kaval_heap_limit_bytes",
-    "kaval_heap_growth_bytes_per_minute",
-    "kaval_memory_level",
-    "kaval_term_child_cpu_seconds_total",
-    "kaval_term_child_memory_bytes",
-];
+const IN_THE_MAKING: &[&str] = &["kaval_term_child_cpu_seconds_total", "kaval_term_child_memory_bytes"];
 
 #[test]
 fn the_dashboard_is_one_that_grafana_takes() {
@@ -238,28 +234,26 @@ impl View<'_> {
     }
 
     fn ill(&self, lived: &Lived, panel: &mut impl FnMut(&str, Vec<(&str, Expected)>)) {
-        let heap = self.one("kaval_heap_allocated_bytes");
-        let (slope, now) = line(&heap, self.at);
-        let allocated = self.facts.status("/memory/allocated_bytes");
+        let heap = line(&self.one("kaval_heap_allocated_bytes"), self.at);
+        let (slope, now) = line(&self.one("kaval_memory_own_bytes"), self.at);
+        let (own, limit) = (self.facts.status("/memory/own_bytes"), self.limit());
         let lag = "kaval_loop_lag_seconds";
         panel("Answers", vec![("", is(1))]);
-        panel("Heap of its limit", vec![]);
-        panel("Time to the limit", vec![]);
-        panel("Heap growth a minute", vec![]);
+        panel("Memory of its limit", limit.iter().map(|limit| ("", near(own / limit))).collect());
+        panel(
+            "Time to the limit",
+            limit.iter().filter(|_| slope > 0.0).map(|limit| ("", near((limit - own) / slope))).collect(),
+        );
+        panel("Heap growth a minute", vec![("", self.growth())]);
         panel("Loop lag p99", vec![("", self.quantile(0.99, lag))]);
         panel("Deaths", vec![("", is(lived.deaths))]);
         panel("Log faults", vec![("", is(lived.faults.len() as f64))]);
         panel("Live terminals", vec![("", is(lived.states[0].1 + lived.states[1].1))]);
-        let resident = self.facts.status("/memory/resident_bytes");
-        panel(
-            "Heap against limit",
-            vec![
-                ("allocated", near(allocated)),
-                ("resident", near(resident)),
-                ("allocated in an hour", near(now + 3600.0 * slope)),
-            ],
-        );
-        panel("Heap growth", vec![("slope", near(60.0 * slope))]);
+        let allocated = near(self.facts.status("/memory/allocated_bytes"));
+        let mut against = vec![("own", near(own)), ("heap", allocated), ("own in an hour", near(now + 3600.0 * slope))];
+        against.extend(limit.map(|limit| ("limit", is(limit))));
+        panel("Memory against limit", against);
+        panel("Heap growth", vec![("measured", self.growth()), ("slope", near(60.0 * heap.0))]);
         panel("Loop lag", vec![("p50", self.quantile(0.5, lag)), ("p99", self.quantile(0.99, lag))]);
     }
 
@@ -275,6 +269,17 @@ impl View<'_> {
         panel("Output, by terminal", self.by_name(|term| self.output(term)));
         panel("Processor of its programs, by terminal", vec![]);
         panel("Memory of its programs, by terminal", vec![]);
+    }
+
+    /// Of its memory; the second has none.
+    fn limit(&self) -> Option<f64> {
+        (self.name == "first").then_some(LIMIT_BYTES as f64)
+    }
+
+    /// Reckoned each minute; before the first is over there is none.
+    fn growth(&self) -> Expected {
+        let young = self.facts.status("/uptime_ms") < 60_000.0;
+        if young { is(0) } else { Expected::Within(-1e8..=1e8) }
     }
 
     /// All that a flood wrote while Prometheus looked; of others what was there at the first look is not part of the rate.
@@ -309,7 +314,7 @@ impl View<'_> {
             ("pending", is(0)),
         ];
         panel("The process", process.to_vec());
-        panel("Memory level", vec![]);
+        panel("Memory level", vec![("", is(self.facts.status("/memory/level")))]);
     }
 
     fn log(&self, lived: &Lived, panel: &mut impl FnMut(&str, Vec<(&str, Expected)>)) {
@@ -374,7 +379,10 @@ impl View<'_> {
     fn alerts(&self) -> BTreeMap<&'static str, Vec<Shown>> {
         let lived = self.world.lived(self.name);
         let part = |what: Expected| Shown::from([(self.name.to_owned(), what)]);
-        let nothing = Shown::new;
+        let own = self.facts.status("/memory/own_bytes");
+        let of_limit = |of: &dyn Fn(f64) -> f64| self.limit().map_or_else(Shown::new, |limit| part(near(of(limit))));
+        let slope = line(&self.one("kaval_memory_own_bytes"), self.at).0;
+        let left = if slope > 0.0 { of_limit(&|limit| (limit - own) / slope) } else { Shown::new() };
         let kind = |kind: &str| {
             let count = f64::from(u8::from(lived.faults.contains(&kind)));
             (format!("{} {kind}", self.name), counted(count, WINDOW_S))
@@ -386,9 +394,9 @@ impl View<'_> {
         BTreeMap::from([
             ("KavalDown", vec![part(is(1))]),
             ("KavalCrashLoop", vec![part(counted(lived.deaths, WINDOW_S))]),
-            ("KavalHeapNearLimit", vec![nothing()]),
-            ("KavalHeapLimitSoon", vec![nothing(), nothing()]),
-            ("KavalHeapGrowth", vec![nothing()]),
+            ("KavalHeapNearLimit", vec![of_limit(&|limit| own / limit)]),
+            ("KavalHeapLimitSoon", vec![left.clone(), left]),
+            ("KavalHeapGrowth", vec![part(self.growth())]),
             ("KavalLoopLag", vec![part(self.quantile(0.99, "kaval_loop_lag_seconds"))]),
             ("KavalLogFault", vec![FAULT_KINDS.iter().map(|it| kind(it)).collect()]),
             ("KavalLogGap", vec![part(counted(lived.missing, WINDOW_S))]),
@@ -439,6 +447,7 @@ impl World {
         }
         let slope = shown["Heap growth"]["first slope"];
         assert!(slope > 0.0, "{WIDE} wide screens came, and the heap grows by {slope}");
+        assert_eq!(shown["Time to the limit"].keys().collect::<Vec<_>>(), ["first"], "it has a limit and grows");
     }
 
     /// One that waits to be started again counts as exited meanwhile, beside those that stay so.

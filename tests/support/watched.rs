@@ -26,8 +26,10 @@ pub fn shipped_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/prometheus").join(name)
 }
 
-/// Nothing hibernates by itself, and one that waits to be started again waits.
-const CALM: &str = "[memory]\nhibernate_after = \"off\"\n[limits]\nrestart_delay_max = \"1h\"\n";
+/// One that waits to be started again waits, and nothing hibernates by itself.
+const CALM: &str = "[limits]\nrestart_delay_max = \"1h\"\n[memory]\nhibernate_after = \"off\"\n";
+/// So much that the first is far from it.
+pub const LIMIT_BYTES: u64 = 400 << 20;
 pub const FLOOD_LINES: u64 = 2_000_000;
 pub const WIDE: usize = 20;
 pub const STUTTERS: usize = 5;
@@ -153,10 +155,13 @@ impl World {
     pub fn bring_about() -> Option<Self> {
         let ports = [port(), port()];
         let metrics = ports.map(|port| format!("127.0.0.1:{port}"));
-        let before = Instance::start_with(CALM, &["--metrics", &metrics[0]]);
+        let limited = format!("{CALM}limit = \"{LIMIT_BYTES}\"\n");
+        let before = Instance::start_with(&limited, &["--metrics", &metrics[0]]);
         shell(&before, "lost", &[], "exec sleep 100000");
-        let first = Instance::start_in(before.end(), CALM, &["--metrics", &metrics[0]], &[]);
-        let nameless = format!("{CALM}[journal]\nbytes_max = \"8MiB\"\n[log]\nsync = \"50ms\"\n[metrics]\nterm_info = false\n");
+        let first = Instance::start_in(before.end(), &limited, &["--metrics", &metrics[0]], &[]);
+        let nameless = format!(
+            "{CALM}limit = \"off\"\n[journal]\nbytes_max = \"8MiB\"\n[log]\nsync = \"50ms\"\n[metrics]\nterm_info = false\n"
+        );
         let second = Instance::start_with(&nameless, &["--metrics", &metrics[1]]);
         let prometheus = watching(&[("first", ports[0]), ("second", ports[1]), ("gone", port())])?;
         prometheus.await_answer("sum(up)", &[2.0]);
