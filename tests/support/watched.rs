@@ -1,5 +1,5 @@
-//! Two supervisors that a Prometheus watches while all happens to them that can: terminals come into every state, floods, respawns, a client
-//! that does not read, threads that stand still, kills, a disk that goes back in time, and a store that is taken away.
+//! Two supervisors that a Prometheus watches while all happens to them that can: terminals come into every state, floods, respawns,
+//! a client that does not read, threads that stand still, kills, a disk that goes back in time, and a store that is taken away.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::{
