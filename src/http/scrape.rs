@@ -19,11 +19,8 @@ const GAUGES: &[(&str, &str)] = &[
     ("kaval_heap_allocated_bytes", "Bytes that the supervisor uses, as its allocator says."),
     ("kaval_heap_resident_bytes", "Bytes that the allocator has from the kernel, in memory."),
     ("kaval_log_heap_bytes", "Bytes of them that the log and its database use."),
-    ("kaval_heap_limit_bytes", "Bytes of memory that the supervisor may use itself, if there is a limit."),
-    (
-        "kaval_memory_used_bytes",
-        "Bytes that it does use: resident memory of its own, the journal's included. What is held against the limit.",
-    ),
+    ("kaval_memory_own_bytes", "Bytes of resident memory that are the supervisor's own: what is compared with its limit."),
+    ("kaval_heap_limit_bytes", "Bytes of memory that the supervisor may use itself; 0 if as many as there are."),
     ("kaval_memory_level", "How near that is: 0 normal, 1 elevated, 2 high, 3 critical: nothing new is taken on."),
     ("kaval_heap_growth_bytes_per_minute", "Bytes that each of the last five minutes added to the heap."),
     ("process_resident_memory_bytes", "Resident memory size in bytes."),
@@ -96,10 +93,8 @@ fn record_process() {
     let heap = Heap::now();
     gauge!("kaval_heap_allocated_bytes").set(heap.allocated_bytes as f64);
     gauge!("kaval_heap_resident_bytes").set(heap.resident_bytes as f64);
-    if let Some((bytes, _)) = BUDGET.limited() {
-        gauge!("kaval_heap_limit_bytes").set(bytes as f64);
-    }
-    gauge!("kaval_memory_used_bytes").set(vitals::own_bytes().unwrap_or(heap.resident_bytes) as f64);
+    gauge!("kaval_memory_own_bytes").set(vitals::own_bytes().unwrap_or(heap.resident_bytes) as f64);
+    gauge!("kaval_heap_limit_bytes").set(BUDGET.limited().map_or(0, |(bytes, _)| bytes) as f64);
     gauge!("kaval_memory_level").set(f64::from(BUDGET.level()));
     gauge!("kaval_heap_growth_bytes_per_minute").set(BUDGET.growth() as f64);
     if let Some(bytes) = vitals::log_heap_bytes() {

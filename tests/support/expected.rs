@@ -1,4 +1,5 @@
-//! What a series is to be: exactly a value, or within an interval, reckoned from Prometheus's samples where the test cannot know better.
+//! What a series is to be: exactly a value, or within an interval, reckoned from Prometheus's samples where the test cannot know
+//! better.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::{collections::BTreeMap, ops::RangeInclusive};

@@ -1,5 +1,5 @@
-//! Two supervisors that a Prometheus watches while all happens to them that can: terminals come into every state, floods, respawns, a client
-//! that does not read, threads that stand still, kills, a disk that goes back in time, and a store that is taken away.
+//! Two supervisors that a Prometheus watches while all happens to them that can: terminals come into every state, floods, respawns,
+//! a client that does not read, threads that stand still, kills, a disk that goes back in time, and a store that is taken away.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::{
@@ -26,9 +26,13 @@ pub fn shipped_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/prometheus").join(name)
 }
 
-/// Nothing hibernates by itself, and one that waits to be started again waits.
-const CALM: &str = "[memory]\nhibernate_after = \"off\"\n[limits]\nrestart_delay_max = \"1h\"\n";
+/// One that waits to be started again waits, and nothing hibernates by itself.
+const CALM: &str = "[limits]\nrestart_delay_max = \"1h\"\n[memory]\nhibernate_after = \"off\"\n";
+/// So much that the first is far from it.
+pub const LIMIT_BYTES: u64 = 400 << 20;
 pub const FLOOD_LINES: u64 = 2_000_000;
+/// What a program holds in one terminal; in another one burns processor time.
+pub const HOG_BYTES: u64 = 64 << 20;
 pub const WIDE: usize = 20;
 pub const STUTTERS: usize = 5;
 pub const DEATHS: u32 = 3;
@@ -153,10 +157,13 @@ impl World {
     pub fn bring_about() -> Option<Self> {
         let ports = [port(), port()];
         let metrics = ports.map(|port| format!("127.0.0.1:{port}"));
-        let before = Instance::start_with(CALM, &["--metrics", &metrics[0]]);
+        let limited = format!("{CALM}limit = \"{LIMIT_BYTES}\"\n");
+        let before = Instance::start_with(&limited, &["--metrics", &metrics[0]]);
         shell(&before, "lost", &[], "exec sleep 100000");
-        let first = Instance::start_in(before.end(), CALM, &["--metrics", &metrics[0]], &[]);
-        let nameless = format!("{CALM}[journal]\nbytes_max = \"8MiB\"\n[log]\nsync = \"50ms\"\n[metrics]\nterm_info = false\n");
+        let first = Instance::start_in(before.end(), &limited, &["--metrics", &metrics[0]], &[]);
+        let nameless = format!(
+            "{CALM}limit = \"off\"\n[journal]\nbytes_max = \"8MiB\"\n[log]\nsync = \"50ms\"\n[metrics]\nterm_info = false\n"
+        );
         let second = Instance::start_with(&nameless, &["--metrics", &metrics[1]]);
         let prometheus = watching(&[("first", ports[0]), ("second", ports[1]), ("gone", port())])?;
         prometheus.await_answer("sum(up)", &[2.0]);
@@ -193,7 +200,7 @@ fn live_a_little(first: &Instance, prometheus: &Prometheus) -> usize {
     shell(first, "flood", &[], FLOODER);
     shell(first, "parked", &[], "printf 12345; exec cat");
     shell(first, "reader", &[], "stty -echo; printf ready; exec cat >/dev/null");
-    shell(first, "other", &[], "exec sleep 100000");
+    shell(first, "other", &[], &format!("exec python3 -c 'b = bytearray({HOG_BYTES}); input()'"));
     shell(first, "again", &["--restart", "always"], "read code; exit $code");
     for name in ["coded", "signalled"] {
         first.ok(&["wait", name, "--exit"]);
@@ -214,7 +221,7 @@ fn live_a_little(first: &Instance, prometheus: &Prometheus) -> usize {
 
 /// What the last supervisor of the first sees: screens drawn, dropped and drawn again, history read, and a client that stays.
 fn rest(first: &Instance) -> Raw {
-    shell(first, "widest", &["--size", "300x120"], "printf wide; exec sleep 100000");
+    shell(first, "widest", &["--size", "300x120"], "printf wide; while :; do :; done");
     first.ok(&["wait", "widest", "--match", "wide"]);
     for n in 0..WIDE {
         shell(first, &format!("wide-{n}"), &["--size", "300x100"], "printf wide; exec sleep 100000");
