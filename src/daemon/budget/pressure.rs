@@ -7,7 +7,7 @@
 use std::{
     env,
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::{
         fs::{FileTypeExt, OpenOptionsExt},
         net::UnixStream,
@@ -47,12 +47,32 @@ impl Pressure {
     /// Resolves at the next hint.
     pub(super) async fn hint(&mut self) {
         if let Some((file, interest)) = &self.source {
-            match file.ready(*interest).await {
-                Ok(mut guard) if !guard.ready().is_error() => return guard.clear_ready(),
-                Ok(_) | Err(_) => self.source = None,
+            if let Ok(mut guard) = file.ready(*interest).await
+                && !guard.ready().is_error()
+            {
+                let goes_on = *interest != Interest::READABLE || drain(guard.get_inner());
+                guard.clear_ready();
+                if goes_on {
+                    return;
+                }
             }
+            tracing::debug!("who hinted at memory that is short is gone");
+            self.source = None;
         }
         std::future::pending().await
+    }
+}
+
+/// Takes what a manager sent, so that there is room for its next hint; `false` if it sent nothing and never will.
+fn drain(mut file: &File) -> bool {
+    let (mut sent, mut any) = ([0; 512], false);
+    loop {
+        match file.read(&mut sent) {
+            Ok(0) => return any,
+            Ok(_) => any = true,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return any || error.kind() == io::ErrorKind::WouldBlock,
+        }
     }
 }
 
@@ -108,11 +128,31 @@ mod tests {
             let mut pressure = Pressure { source: Some(named(&path, Some("aGVsbG8=")).unwrap()) };
             let (mut manager, _) = listener.accept().unwrap();
             let mut heard = [0; 5];
-            io::Read::read_exact(&mut manager, &mut heard).unwrap();
+            manager.read_exact(&mut heard).unwrap();
             assert_eq!(&heard, b"hello");
             assert!(timeout(Duration::from_millis(20), pressure.hint()).await.is_err());
             manager.write_all(b"x").unwrap();
             timeout(Duration::from_secs(20), pressure.hint()).await.unwrap();
+        });
+    }
+
+    /// A manager that went away hints no more: it hinted without end, and the supervisor did nothing else.
+    #[test]
+    fn each_hint_is_told_once_and_a_manager_that_is_gone_gives_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pressure");
+        let listener = UnixListener::bind(&path).unwrap();
+        runtime().block_on(async {
+            let mut pressure = Pressure { source: Some(named(&path, None).unwrap()) };
+            let (mut manager, _) = listener.accept().unwrap();
+            for _ in 0..3 {
+                manager.write_all(b"hint").unwrap();
+                timeout(Duration::from_secs(20), pressure.hint()).await.unwrap();
+                assert!(timeout(Duration::from_millis(20), pressure.hint()).await.is_err());
+            }
+            drop(manager);
+            assert!(timeout(Duration::from_millis(100), pressure.hint()).await.is_err());
+            assert!(pressure.source.is_none());
         });
     }
 
