@@ -81,7 +81,7 @@ fn near_the_limit_nothing_new_is_taken_on_and_what_is_there_goes_on() {
     let scrape = Scrape::of(&instance);
     assert_eq!((scrape.value("kaval_heap_limit_bytes"), scrape.value("kaval_memory_level")), (limit as f64, 3.0));
     instance.log.await_count("the log's database has started over", 1);
-    await_reports(&diag);
+    await_reports(&diag, &instance.ls()[0]["id"]);
 
     // With room again, all is as before.
     configure(&instance, "[memory]\nlimit = \"off\"\n");
@@ -93,7 +93,7 @@ fn near_the_limit_nothing_new_is_taken_on_and_what_is_there_goes_on() {
 }
 
 /// What is written down: a description, lines, a report at the threshold, and a profile that pprof reads.
-fn await_reports(diag: &Path) {
+fn await_reports(diag: &Path, id: &Value) {
     let files = |start: &str, end: &str| -> Vec<PathBuf> {
         let entries = fs::read_dir(diag).into_iter().flatten().flatten().map(|entry| entry.path());
         let is_one = |path: &PathBuf| {
@@ -104,7 +104,7 @@ fn await_reports(diag: &Path) {
     };
     let report = until_some("a report near the limit", || files("near-limit-95-", ".txt").pop());
     let text = fs::read_to_string(report).unwrap();
-    assert!(text.contains("the 1 largest of 1 terminals") && text.contains(" there: mirror"), "{text}");
+    assert!(text.contains("the 1 largest of 1 terminals") && text.contains(&format!(" there ({id}): mirror")), "{text}");
     let profile = until_some("a profile", || files("near-limit-95-", ".pb.gz").pop());
     until("the profile to be whole", || {
         fs::read(&profile).is_ok_and(|bytes| bytes.len() > 1000 && bytes.starts_with(&[0x1f, 0x8b]))

@@ -5,7 +5,7 @@
 //!   at 80, 90, 95 % of the limit ─► near-limit-PERCENT-TIME.txt, the largest terminals, and .pb.gz, a profile of the heap
 //! ```
 //!
-//! **Invariant.** At most [`KEPT`] of each kind are kept, the newest. What cannot be written is told once a kind and changes nothing else.
+//! **Invariant.** At most [`KEPT`] of each kind are kept, the newest. What cannot be written is told in the log and changes nothing else.
 
 use std::{
     fmt::Write as _,
@@ -42,8 +42,15 @@ pub(super) fn threshold(told: &mut u64, used: u64, limit: u64) -> Option<u64> {
 }
 
 /// A report, as people read it.
-pub(super) fn report(time: &str, used: Used, limit: Option<u64>, figures: &Figures, mut terms: Vec<Listing>) -> String {
-    let mut text = format!("{time}\n{}\n\n", line(used, limit, figures, 0));
+pub(super) fn report(
+    time: &str,
+    used: Used,
+    limit: Option<u64>,
+    figures: &Figures,
+    growth: i64,
+    mut terms: Vec<Listing>,
+) -> String {
+    let mut text = format!("{time}\n{}\n\n", line(used, limit, figures, growth));
     let parts = figures.memory.parts().map(|(part, bytes)| format!("{part} {}", ByteSize(bytes)));
     let _ = writeln!(text, "terminals: {}", parts.join(", "));
     let _ = writeln!(text, "log: {}, base: {}\n", ByteSize(used.log), ByteSize(figures.base_bytes));
@@ -52,7 +59,8 @@ pub(super) fn report(time: &str, used: Used, limit: Option<u64>, figures: &Figur
     let _ = writeln!(text, "the {shown} largest of {} terminals:", terms.len());
     for term in &terms[..shown] {
         let parts = term.memory().parts().map(|(part, bytes)| format!("{part} {}", ByteSize(bytes)));
-        let _ = writeln!(text, "  {:>8} {}: {}", ByteSize(term.memory().total()), term.card.name, parts.join(", "));
+        let (total, name, id) = (ByteSize(term.memory().total()), &term.card.name, term.card.id);
+        let _ = writeln!(text, "  {total:>8} {name} ({id}): {}", parts.join(", "));
     }
     text
 }

@@ -259,7 +259,9 @@ impl Budget {
         let Ok(page) = self.registry.send(List { after: None, bytes_max: usize::MAX }).await else { return };
         let (time, limit) = (vitals::time(), self.limit.as_ref().map(|limit| limit.bytes));
         let name = format!("{name}-{time}.txt");
-        let write = move || diag.write(kind, &name, diag::report(&time, used, limit, &figures, page.listings).as_bytes());
+        let growth = self.growth.per_minute();
+        let text = move || diag::report(&time, used, limit, &figures, growth, page.listings);
+        let write = move || diag.write(kind, &name, text().as_bytes());
         match spawn_blocking(write).await {
             Ok(Ok(path)) => tracing::info!(path = %path.display(), "a report of memory was written"),
             Ok(Err(error)) => tell(Err(error)),
