@@ -260,7 +260,6 @@ def tour(path, lock):
     assert one.call("reload") == {"terms": [], "settings": []}
     one.call("log_level", level="debug")
     refused("bad_request", one.call, "log_level", level="loud")
-    refused("disabled", one.call, "heap_profile")
     assert one.call("hibernate", term="renamed") == {"hibernated": 1}
     assert one.call("ls")["terms"][0]["state"] == "hibernated"
 

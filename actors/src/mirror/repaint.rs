@@ -82,7 +82,8 @@ fn hidden_alternate(state: &State, screen: &Screen, out: &mut String) {
     if cells.is_empty() && cursor == Saved::default() {
         return;
     }
-    out.push_str("\x1b[?1049h");
+    // Entering saves the main one's cursor again: where the clean slate had it, and not behind the last tab stop.
+    out.push_str("\x1b[H\x1b[?1049h");
     out.push_str(&cells);
     saved(cursor, state, other.screen(), out);
     out.push_str("\x1b7");

@@ -534,3 +534,16 @@ fn a_checkpoint_of_an_ordinary_screen_is_small() {
     let compressed = zstd::bulk::compress(&checkpoint, 1).unwrap();
     assert!(compressed.len() <= 4096, "{} bytes, {} compressed", checkpoint.len(), compressed.len());
 }
+
+/// What a random test found.
+#[test]
+fn a_main_screen_without_a_saved_cursor_comes_back_from_a_hidden_alternate_one() {
+    let mut mirror = drawn(size(9, 2), &[b"\x1b[?47h \x1b[?47l", b"\x18\x1b\\"]);
+    let mut client = drawn(size(9, 2), &[]);
+    client.feed(&mirror.repaint()).unwrap();
+    assert_eq!(visible(&mirror), visible(&client));
+    for mirror in [&mut mirror, &mut client] {
+        mirror.feed(b"\x1b8r").unwrap();
+    }
+    assert_eq!(visible(&mirror), visible(&client));
+}
