@@ -297,6 +297,7 @@ async fn supervise(
         executor,
         log: log.clone(),
         limits,
+        reaping: reload::reaping(&config),
         registry: registry.clone(),
         ready,
     };

@@ -17,7 +17,7 @@ use kaval_actors::{
     log::service::Log,
     registry::{LimitMirrors, Registry},
     supervisor::{
-        Create, FindAll, Limits, SetLimits, Supervisor,
+        Create, FindAll, Limits, Reaping, SetLimits, SetReaping, Supervisor,
         manifest::{Declaration, Record},
     },
 };
@@ -68,6 +68,11 @@ pub(super) fn limits(config: &Config) -> Limits {
     Limits { terms_max, kill_grace, restart_delay_max }
 }
 
+/// What a configuration reaps.
+pub(super) fn reaping(config: &Config) -> Reaping {
+    config.reap.settings(config.term.iter().map(|term| Declaration::from(term).name).collect())
+}
+
 impl Reloader {
     /// One for a supervisor that was started with `config`, out of `file`.
     pub(super) fn new(file: Option<PathBuf>, config: Config, parts: Reconfigured) -> Self {
@@ -107,6 +112,7 @@ impl Reloader {
     async fn apply(&self, new: &Config) -> Result<(), ReloadError> {
         let Reconfigured { supervisor, registry, log, lanes } = &self.parts;
         supervisor.send(SetLimits(limits(new))).await.map_err(|_| ReloadError::Ending)?;
+        supervisor.send(SetReaping(reaping(new))).await.map_err(|_| ReloadError::Ending)?;
         registry.send(LimitMirrors(new.memory.mirrors_max.as_u64())).await.map_err(|_| ReloadError::Ending)?;
         log.limit(new.log.settings().limits);
         lanes::hibernate_after(lanes, new.memory.hibernate_after);

@@ -28,7 +28,7 @@ pub use self::{
     ledger::{Ledger, LedgerError},
     messages::{
         Announce, Batch, Card, DropMirrors, EndEvents, Event, FollowEvents, Followed, Forget, Happening, LimitMirrors, List,
-        Listing, MemoryParts, News, Obey, Page, ReadEvents, Ready, Report, Standing, TakeFigures, Tally, TermNews,
+        Listing, MemoryParts, News, Obey, Page, ReadEvents, Ready, Removal, Report, Standing, TakeFigures, Tally, TermNews,
     },
     pulse::{LaneFigures, Pulse},
     selection::{PerTerm, PerTermError},
