@@ -435,7 +435,7 @@ impl Terminal {
         }
         self.clients.values().for_each(|client| client.warn(at_ms));
         if at_ms.is_none() {
-            self.reporter.news.push(TermNews::ReapAverted);
+            self.report_news(TermNews::ReapAverted);
         }
     }
 

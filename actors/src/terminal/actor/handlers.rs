@@ -81,10 +81,9 @@ impl Handler<Resume> for Terminal {
 impl Handler<Warn> for Terminal {
     type Result = ();
 
-    fn handle(&mut self, Warn(at_ms): Warn, ctx: &mut Self::Context) {
+    fn handle(&mut self, Warn(at_ms): Warn, _: &mut Self::Context) {
         if matches!(self.phase, Phase::Running { .. }) {
             self.warn(at_ms);
-            self.report_soon(ctx);
         }
     }
 }
