@@ -410,6 +410,21 @@ fn a_supervisor_that_is_back_at_once_is_not_announced_however_quiet_the_program_
 }
 
 #[test]
+fn a_notice_of_the_end_of_an_idle_terminal_is_shown_and_goes_when_something_is_typed() {
+    needs!();
+    let stage = Stage::with_bash("child$ ");
+    stage.attach();
+    let before = stage.agree(|screen| screen.text == "child$");
+    let config = "[reap]\nidle_after = \"8s\"\nnotice = \"4s\"\n";
+    std::fs::write(stage.instance.path("config/kaval/kaval.toml"), config).unwrap();
+    stage.instance.ok(&["reload"]);
+    stage.pane.await_screen(|text| text.contains("kaval: idle; it is hung up in 4s unless something is typed"));
+    assert_eq!(stage.told(), before, "the screen itself is as it was");
+    stage.pane.type_in("echo");
+    stage.agree(|screen| screen.text == format!("{} echo", before.text));
+}
+
+#[test]
 fn what_the_window_showed_before_is_in_its_scrollback() {
     needs!();
     let stage = Stage::with_bash("child$ ");

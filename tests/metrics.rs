@@ -1,5 +1,7 @@
 //! What those see who watch over a supervisor: metrics over HTTP, events, the status, and the listing that comes from the same place.
 
+#[path = "support/follower.rs"]
+mod follower;
 #[path = "support/raw.rs"]
 mod raw;
 #[path = "support/scrape.rs"]
@@ -11,12 +13,13 @@ mod watch;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder, File},
-    io::{BufRead, BufReader, Lines, Write},
+    io::Write,
     net::{TcpListener, TcpStream},
     os::unix::fs::DirBuilderExt,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Command, Stdio},
 };
 
+use follower::Follower;
 use raw::Raw;
 use rustix::fs::{FlockOperation, flock};
 use scrape::{ANYWHERE, address, http};
@@ -230,46 +233,6 @@ fn the_default_address_that_is_taken_is_a_warning_and_is_had_later() {
             assert_eq!(address(&instance), DEFAULT_ADDRESS);
         }
         Err(_) => println!("{DEFAULT_ADDRESS} is taken by another program: half of this is skipped"),
-    }
-}
-
-/// `kaval events …`, as it runs.
-struct Follower {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Follower {
-    fn start(instance: &Instance, args: &[&str]) -> Self {
-        let mut child = instance.command(&[&["events"], args].concat()).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    /// The events up to the first of that kind, on that terminal.
-    fn up_to(&mut self, kind: &str, name: &str) -> Vec<Value> {
-        let mut events: Vec<Value> = Vec::new();
-        while events.last().is_none_or(|event| event["kind"] != kind || event["name"] != name) {
-            events.push(self.next());
-        }
-        events
-    }
-
-    fn next(&mut self) -> Value {
-        serde_json::from_str(&self.lines.next().expect("an event").unwrap()).unwrap()
-    }
-
-    /// What is left up to the end, and the exit code.
-    fn end(mut self) -> (Vec<Value>, Option<i32>) {
-        let rest = self.lines.by_ref().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
-        (rest, self.child.wait().unwrap().code())
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -283,7 +283,11 @@ async fn answer_for_a_while(socket: PathBuf, mut patience: u32, stop: &AtomicBoo
                 seen.clear();
                 hush = Hush::default();
             }
-            Update::Resized { .. } | Update::Lagged { .. } | Update::Respawning { .. } | Update::Lost => {}
+            Update::Resized { .. }
+            | Update::Lagged { .. }
+            | Update::Respawning { .. }
+            | Update::Reaping { .. }
+            | Update::Lost => {}
             Update::Exited(_) | Update::Detached => return Ok(()),
         }
         while let Some(at) = seen.windows(4).position(|bytes| bytes == b"\x1b[6n") {

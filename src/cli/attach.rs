@@ -1,7 +1,8 @@
 //! `kaval attach`: this terminal becomes a window on that one.
 //!
 //! **Invariants.** The terminal that kaval runs in is put back as it was, however attaching ends. Nothing of kaval's own is shown while
-//! attached, but for a line when the supervisor has not answered for a while, or when the child is to be started again.
+//! attached, but for a line when the supervisor has not answered for a while, when the child is to be started again, or when it is to be hung up for
+//! being idle; that line goes when what it says does.
 
 use std::{
     fs::File,
@@ -46,6 +47,8 @@ const SECOND_PRESS: Duration = Duration::from_millis(300);
 const FRAME: Duration = Duration::from_millis(15);
 /// How long a supervisor may be gone before a line says so.
 const QUIET_GAP: Duration = Duration::from_secs(2);
+/// Rounds a time that is shown in whole seconds.
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
 /// Most that is read of what is typed at once: less than a session sends in one piece.
 const TYPED_BYTES: usize = 4096;
 /// How long the rest of a sequence is waited for: a key that looks like the beginning of one (Alt and `[`) is late by that.
@@ -133,6 +136,7 @@ async fn follow(
     let mut resized = signal(SignalKind::window_change()).map_err(broken)?;
     let mut window = Window { fitted: None, stale_since: None, clipboard: Clipboard::new(config.clipboard) };
     let mut told_gap = false;
+    let mut told_reaping = false;
     let mut hush = Hush::default();
     loop {
         let gap_told_at = session.down_since().map(|since| Instant::from_std(since) + QUIET_GAP);
@@ -163,6 +167,7 @@ async fn follow(
                 }
                 match update {
                     Update::Screen { size, data, .. } => {
+                        told_reaping = false;
                         hush = Hush::default();
                         window.screen(size, &hush.pass(&data)).map_err(broken)?;
                     }
@@ -173,7 +178,13 @@ async fn follow(
                         }
                     }
                     Update::Resized { size } => if window.resized(size) { session.refresh() },
-                    Update::Lagged { .. } | Update::Lost => {}
+                    Update::Lost => if told_reaping { session.spoil() },
+                    Update::Lagged { .. } => {}
+                    Update::Reaping { at: Some(at) } => {
+                        told_reaping = true;
+                        notice(&reaping(at)).map_err(broken)?;
+                    }
+                    Update::Reaping { at: None } => if told_reaping { session.refresh() },
                     Update::Respawning { exit, at } => notice(&respawning(exit, at)).map_err(broken)?,
                     Update::Exited(exit) => return Ok(End::Exited(exit)),
                     Update::Detached => return Ok(End::DetachedByOther),
@@ -392,9 +403,17 @@ fn notice(text: &str) -> io::Result<()> {
 }
 
 fn respawning(exit: Option<ExitInfo>, at_ms: u64) -> String {
-    let left = (UNIX_EPOCH + Duration::from_millis(at_ms)).duration_since(SystemTime::now()).unwrap_or_default();
     let what = exit.map_or_else(|| "its pty is gone".to_owned(), |exit| exit.to_string());
-    format!("{what}; it is started again in {}", table::duration(left))
+    format!("{what}; it is started again in {}", table::duration(until(at_ms)))
+}
+
+fn reaping(at_ms: u64) -> String {
+    format!("idle; it is hung up in {} unless something is typed", table::duration(until(at_ms) + HALF_A_SECOND))
+}
+
+/// How long it is until then, milliseconds since the Unix epoch.
+fn until(at_ms: u64) -> Duration {
+    (UNIX_EPOCH + Duration::from_millis(at_ms)).duration_since(SystemTime::now()).unwrap_or_default()
 }
 
 fn show(bytes: &[u8]) -> io::Result<()> {

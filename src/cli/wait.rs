@@ -106,7 +106,7 @@ async fn until(sockets: &Sockets, args: &Wait, pattern: Option<Regex>) -> Result
                     watch.resize(size);
                 }
             }
-            Update::Respawning { .. } | Update::Lagged { .. } | Update::Lost => {}
+            Update::Respawning { .. } | Update::Reaping { .. } | Update::Lagged { .. } | Update::Lost => {}
         }
     }
 }

@@ -85,6 +85,11 @@ pub enum Update {
         /// When, milliseconds since the Unix epoch.
         at: u64,
     },
+    /// The terminal is idle, and hung up for that unless there is output or input; or is not any more.
+    Reaping {
+        /// When, milliseconds since the Unix epoch; `None` if it is not any more.
+        at: Option<u64>,
+    },
     /// The child has ended: the last update.
     Exited(ExitInfo),
     /// Somebody else detached this session: the last update.
@@ -350,6 +355,7 @@ impl Session {
             }
             Event::Lagged { req, from, to } if req == stream => Some(Update::Lagged { from, to }),
             Event::Respawning { req, exit, at } if req == stream => Some(Update::Respawning { exit, at }),
+            Event::Reaping { req, at } if req == stream => Some(Update::Reaping { at }),
             Event::Exited { req, exit } if req == stream => Some(Update::Exited(exit)),
             Event::Detached { req } if req == stream => Some(Update::Detached),
             Event::Screen { .. }
@@ -358,6 +364,7 @@ impl Session {
             | Event::Resized { .. }
             | Event::Lagged { .. }
             | Event::Respawning { .. }
+            | Event::Reaping { .. }
             | Event::Exited { .. }
             | Event::Detached { .. }
             | Event::Piece { .. }

@@ -5,6 +5,7 @@
 mod changes;
 mod error;
 mod metrics;
+mod reap;
 mod term;
 mod value;
 
@@ -22,6 +23,7 @@ pub use self::{
     changes::{Applies, changes},
     error::ConfigError,
     metrics::{Listen, Metrics},
+    reap::Reap,
     term::Term,
 };
 
@@ -31,6 +33,8 @@ pub use self::{
 pub struct Config {
     /// What the supervisor refuses.
     pub limits: Limits,
+    /// What is hung up, and what is forgotten.
+    pub reap: Reap,
     /// What else is in memory.
     pub memory: Memory,
     /// Output in memory.
@@ -322,6 +326,9 @@ mod tests {
                 "[memory]\nhibernate_after = \"soon\"\n",
                 "line 2: memory.hibernate_after: \"soon\" is no duration: use 30s or 2min, or off",
             ),
+            ("[reap]\nidle_after = \"0\"\n", "line 2: reap.idle_after: 0s is no time to be idle for: use 8h or 2days, or off"),
+            ("[reap]\nnotice = \"off\"\n", "line 2: reap.notice: \"off\" is no duration: use 500ms, 5s or 2min"),
+            ("[reap]\nended_max = -1\n", "line 2: reap.ended_max: invalid value: integer `-1`"),
             ("[journal]\nbytes_max = \"lots\"\n", "line 2: journal.bytes_max: \"lots\" is no size: use 64MiB"),
             ("[metrics]\naddress = \"localhost\"\n", "line 2: metrics.address: \"localhost\" is no address to listen at"),
             ("[metrics]\nper_term = \"many\"\n", "line 2: metrics.per_term: \"many\" is no choice of terminals"),

@@ -290,6 +290,7 @@ async fn supervise(
         executor,
         log: log.clone(),
         limits,
+        reaping: reload::reaping(&config),
         registry: registry.clone(),
         ready,
     };

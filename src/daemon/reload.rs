@@ -20,7 +20,7 @@ use kaval_actors::{
     Name,
     log::service::Log,
     supervisor::{
-        Create, FindAll, Limits, SetLimits, Supervisor,
+        Create, FindAll, Limits, Reaping, SetLimits, SetReaping, Supervisor,
         manifest::{Declaration, Record},
     },
 };
@@ -72,6 +72,11 @@ pub(super) fn limits(config: &Config) -> Limits {
     Limits { terms_max, kill_grace, restart_delay_max }
 }
 
+/// What a configuration reaps.
+pub(super) fn reaping(config: &Config) -> Reaping {
+    config.reap.settings(config.term.iter().map(|term| Declaration::from(term).name).collect())
+}
+
 impl Reloader {
     /// One for a supervisor that was started with `config`, out of `file`.
     pub(super) fn new(file: Option<PathBuf>, config: Config, parts: Reconfigured) -> Self {
@@ -112,6 +117,7 @@ impl Reloader {
         let Reconfigured { supervisor, mirrors_max, log, lanes } = &self.parts;
         supervisor.send(SetLimits(limits(new))).await.map_err(|_| ReloadError::Ending)?;
         mirrors_max.set(new.memory.mirrors_max.as_u64());
+        supervisor.send(SetReaping(reaping(new))).await.map_err(|_| ReloadError::Ending)?;
         log.limit(new.log.settings().limits);
         lanes::hibernate_after(lanes, new.memory.hibernate_after);
         Ok(())

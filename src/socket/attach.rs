@@ -198,6 +198,7 @@ fn frames(req: u64, event: TermEvent) -> Vec<Event> {
             };
             vec![Event::Respawning { req, exit, at: due_ms }]
         }
+        TermEvent::Reaping(at) => vec![Event::Reaping { req, at }],
         TermEvent::Exited(exit) => vec![Event::Exited { req, exit: exit.into() }],
         TermEvent::Detached => vec![Event::Detached { req }],
     }

@@ -13,7 +13,7 @@ use kaval_actors::{
     TermId,
     mirror::{Notification, Told},
     pty::Fate,
-    registry::{self, Batch, FollowEvents, Followed, Happening, News, ReadEvents, TermNews},
+    registry::{self, Batch, FollowEvents, Followed, Happening, News, ReadEvents, Removal, TermNews},
     supervisor::Find,
 };
 use serde_json::{Value, json};
@@ -131,7 +131,7 @@ async fn forward(session: &Session, req: u64, place: &mut Place, mut stop: onesh
         }
         for event in events {
             session.send(&Event::Happened { req, event: info(&event) }).await?;
-            if place.term.is_some() && event.what == Happening::Removed {
+            if place.term.is_some() && matches!(event.what, Happening::Removed(_)) {
                 return Ok(End::Told);
             }
         }
@@ -193,7 +193,10 @@ fn words(what: &Happening) -> (&'static str, Details) {
         }
         Happening::Terminal(News::Respawned { times }) => ("respawned", details([("respawns", json!(times))])),
         Happening::Terminal(News::Renamed { from }) => ("renamed", details([("from", json!(from))])),
-        Happening::Removed => ("removed", details([])),
+        Happening::Terminal(News::ReapNotice { at_ms }) => ("reap-notice", details([("at", json!(at_ms))])),
+        Happening::Terminal(News::Reaped) => ("reaped", details([])),
+        Happening::Inside(TermNews::ReapAverted) => ("reap-averted", details([])),
+        Happening::Removed(cause) => ("removed", details([("cause", json!(removal(*cause)))])),
         Happening::Resized(size) => ("resized", details([("cols", json!(size.cols())), ("rows", json!(size.rows()))])),
         Happening::Title(title) => ("title", details([("title", json!(title))])),
         Happening::Inside(TermNews::Attached { client }) => ("attached", details([("client", json!(client))])),
@@ -216,6 +219,14 @@ fn words(what: &Happening) -> (&'static str, Details) {
         Happening::MemoryGrowth { per_minute } => ("memory-growth", details([("bytes_per_minute", json!(per_minute))])),
         Happening::UpgradeUndone { reason } => ("upgrade-undone", details([("reason", json!(reason))])),
         Happening::SupervisorRestarted { cause } => ("supervisor-restarted", details([("cause", json!(cause))])),
+    }
+}
+
+fn removal(cause: Removal) -> &'static str {
+    match cause {
+        Removal::Asked => "asked",
+        Removal::EndedMax => "ended_max",
+        Removal::EndedAfter => "ended_after",
     }
 }
 

@@ -78,6 +78,14 @@ pub enum Event {
         /// When the next one is to be started, milliseconds since the Unix epoch.
         at: u64,
     },
+    /// The terminal is idle, and hung up for that unless there is output or input; or is not any more.
+    Reaping {
+        /// The stream.
+        req: u64,
+        /// When, milliseconds since the Unix epoch; absent if it is not any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<u64>,
+    },
     /// The child has ended; nothing follows but `end`.
     Exited {
         /// The stream.
@@ -121,7 +129,7 @@ pub struct EventInfo {
     pub seq: u64,
     /// When, in milliseconds since the Unix epoch.
     pub time: u64,
-    /// `created`, `adopted`, `exited`, `lost`, `respawned`, `respawn-failed`, `removed`, `renamed`, `resized`, `title`, `attached`, `detached`, `lagged`,
+    /// `created`, `adopted`, `exited`, `lost`, `respawned`, `respawn-failed`, `reap-notice`, `reap-averted`, `reaped`, `removed`, `renamed`, `resized`, `title`, `attached`, `detached`, `lagged`,
     /// `bell`, `cwd`, `notification`, `progress`, `clipboard`, `command-started`, `command-finished`, `log-fault`, `log-resumed`,
     /// `supervisor-restarted`, `upgrade-undone`; or `missed`: numbers `from` to before `to` are not kept any more, or were never given.
     pub kind: String,

@@ -74,7 +74,11 @@ pub async fn watch(socket: PathBuf, name: String) -> Received {
                 received.exit = Some(exit);
                 return received;
             }
-            Update::Screen { .. } | Update::Resized { .. } | Update::Respawning { .. } | Update::Lost => {}
+            Update::Screen { .. }
+            | Update::Resized { .. }
+            | Update::Respawning { .. }
+            | Update::Reaping { .. }
+            | Update::Lost => {}
             Update::Detached => panic!("{name} was detached"),
         }
     }

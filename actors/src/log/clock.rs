@@ -1,4 +1,5 @@
-//! What time it is for what is removed by its age. Pure: the clock on the wall and the one that never jumps in, a time out.
+//! What time it is for what is removed by its age. The clock on the wall and the one that never jumps in, a time out: pure, but for
+//! [`since_boot`].
 //!
 //! **Invariant.** A wall clock that leaps ahead makes nothing old at once: it is believed once it has stood so for
 //! [`BELIEVED_AFTER`]. One that goes back is believed at once, since that removes less; what is bounded by bytes stays so
@@ -15,7 +16,7 @@ const BELIEVED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// See the module's head.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     /// The time that is believed, nanoseconds since the Unix epoch, and when the clock that never jumps was how far.
     believed_ns: u64,
     at: Duration,
@@ -26,12 +27,12 @@ pub(super) struct Clock {
 
 impl Clock {
     /// One that last was believed when it was `last_ns`, if ever, by a clock that never jumps and now is at `at`.
-    pub(super) fn new(last_ns: Option<u64>, at: Duration) -> Self {
+    pub(crate) fn new(last_ns: Option<u64>, at: Duration) -> Self {
         Self { believed_ns: last_ns.unwrap_or(u64::MAX), at, ahead_since: None, ahead_max: AWAY_MAX }
     }
 
     /// The time to go by, while the wall clock says `wall_ns`.
-    pub(super) fn now(&mut self, wall_ns: u64, at: Duration) -> u64 {
+    pub(crate) fn now(&mut self, wall_ns: u64, at: Duration) -> u64 {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let expected = self.believed_ns.saturating_add(nanos(at.saturating_sub(self.at)));
         let ahead = wall_ns > expected.saturating_add(nanos(self.ahead_max));
@@ -44,9 +45,14 @@ impl Clock {
     }
 
     /// Whether the wall clock is not believed.
-    pub(super) fn is_doubted(&self) -> bool {
+    pub(crate) fn is_doubted(&self) -> bool {
         self.ahead_since.is_some()
     }
+}
+
+/// How long the machine has run, suspended or not: a clock that nobody sets.
+pub(crate) fn since_boot() -> Duration {
+    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::Boottime)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@
 //! **Invariants.** No actor's thread waits for a disk. A journal's segment is freed once it is on disk, or declared missing.
 
 pub mod block;
-mod clock;
+pub(crate) mod clock;
 pub mod commands;
 pub mod excerpt;
 pub mod journal;

@@ -24,7 +24,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    clock::Clock,
+    clock::{Clock, since_boot},
     journal::{Bell, Entry, Follower, Missing},
     retention::{self, Eviction, Summary},
     service::{Command, Settings},
@@ -509,11 +509,6 @@ impl Writer {
         }
         Ok(now)
     }
-}
-
-/// How long the machine has run, suspended or not: a clock that nobody sets.
-fn since_boot() -> Duration {
-    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::Boottime)).unwrap_or_default()
 }
 
 fn now_ns() -> u64 {

@@ -201,9 +201,9 @@ impl Handler<Announce> for Registry {
 impl Handler<Forget> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Forget(id): Forget, ctx: &mut Self::Context) {
+    fn handle(&mut self, Forget { id, cause }: Forget, ctx: &mut Self::Context) {
         self.mirrors.forget(id);
-        let told = self.roll.forget(id);
+        let told = self.roll.forget(id, cause);
         self.tell(told, ctx);
     }
 }

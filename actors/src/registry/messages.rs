@@ -105,12 +105,36 @@ pub enum News {
         /// That name.
         from: Name,
     },
+    /// It is idle, and will be hung up for that.
+    ReapNotice {
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
+    /// It was idle for too long, and is hung up.
+    Reaped,
 }
 
 /// From the supervisor: a terminal was removed. Unknown ones are passed over.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Forget(pub TermId);
+pub struct Forget {
+    /// Which.
+    pub id: TermId,
+    /// Why.
+    pub cause: Removal,
+}
+
+/// Why a terminal was removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Removal {
+    /// Somebody asked for it.
+    #[default]
+    Asked,
+    /// More have ended since than are kept.
+    EndedMax,
+    /// It ended too long ago.
+    EndedAfter,
+}
 
 /// From a terminal: how it stands. Sent at once when a client changed something, else at most once a second.
 #[derive(Debug, Clone, Message)]
@@ -209,6 +233,8 @@ pub enum TermNews {
         /// How long what has ended took, if that was seen to begin.
         took: Option<Duration>,
     },
+    /// It will not be hung up for having been idle: there was output or input, or the settings have changed.
+    ReapAverted,
     /// One came.
     Attached {
         /// Which.
@@ -331,7 +357,7 @@ pub enum Happening {
     /// Of the supervisor.
     Terminal(News),
     /// It was removed.
-    Removed,
+    Removed(Removal),
     /// It has another size.
     Resized(Size),
     /// It has another title.

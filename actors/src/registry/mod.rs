@@ -28,8 +28,8 @@ pub use self::{
     ledger::{Ledger, LedgerError},
     messages::{
         Announce, Batch, Card, ChildUse, DropMirrors, EndEvents, Event, FollowEvents, Followed, Forget, Happening,
-        LimitMirrors, List, Listing, MemoryParts, News, Note, NoteUse, Obey, Page, ReadEvents, Ready, Report, Standing,
-        TakeFigures, Tally, TermNews,
+        LimitMirrors, List, Listing, MemoryParts, News, Note, NoteUse, Obey, Page, ReadEvents, Ready, Removal, Report,
+        Standing, TakeFigures, Tally, TermNews,
     },
     pulse::{LaneFigures, Pulse},
     selection::{PerTerm, PerTermError},

@@ -6,7 +6,8 @@
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use super::{
-    Announce, Card, ChildUse, Happening, Listing, MemoryParts, News, Page, PerTerm, Report, Standing, Tally, TermFigures,
+    Announce, Card, ChildUse, Happening, Listing, MemoryParts, News, Page, PerTerm, Removal, Report, Standing, Tally,
+    TermFigures,
 };
 use crate::{
     Name, TermId,
@@ -93,8 +94,8 @@ impl Roll {
     }
 
     /// Strikes a terminal off.
-    pub(super) fn forget(&mut self, id: TermId) -> Option<Told> {
-        self.listings.remove(&id).map(|listing| (id, listing.card.name.clone(), Happening::Removed))
+    pub(super) fn forget(&mut self, id: TermId, cause: Removal) -> Option<Told> {
+        self.listings.remove(&id).map(|listing| (id, listing.card.name.clone(), Happening::Removed(cause)))
     }
 
     /// Terminals behind `after` that fit `bytes_max`, and one if none does.
@@ -167,7 +168,12 @@ impl Totals {
                 Exit::Signal(_) => self.exited_signal += 1,
                 Exit::Unknown => self.exited_unknown += 1,
             },
-            News::Recalled | News::Lost | News::Restarting { .. } | News::Renamed { .. } => {}
+            News::Recalled
+            | News::Lost
+            | News::Restarting { .. }
+            | News::Renamed { .. }
+            | News::ReapNotice { .. }
+            | News::Reaped => {}
         }
     }
 }
@@ -306,8 +312,8 @@ mod tests {
         let ended = Announce { card: card(1, Standing::Exited(Exit::Signal(9))), news: News::Exited(Exit::Signal(9)) };
         assert!(roll.announce(ended).is_some());
         assert_eq!(roll.counts(), Counts { exited: 1, clients: 2, ..Counts::default() });
-        assert_eq!(roll.forget(TermId(1)).map(|told| told.2), Some(Happening::Removed));
-        assert_eq!((roll.forget(TermId(1)), roll.counts()), (None, Counts::default()));
+        assert_eq!(roll.forget(TermId(1), Removal::EndedMax).map(|told| told.2), Some(Happening::Removed(Removal::EndedMax)));
+        assert_eq!((roll.forget(TermId(1), Removal::Asked), roll.counts()), (None, Counts::default()));
         let totals = roll.totals();
         assert_eq!((totals.spawned, totals.exited_signal, totals.tally.output), (1, 1, 5));
     }

@@ -22,13 +22,17 @@ use super::{
     inventory::Descriptors,
     manifest::{Record, State, now_ms},
     plan::{ActorSeen, Effect, Observed, Process, Step, effects, plan_one},
+    reap::Reaping,
+    reaper::Reaper,
 };
 use crate::{
     TermId,
     log::service::Log,
     pty::{Fate, Restart, adopt},
-    registry::{Announce, Card, DropMirrors, Forget, News, Obey, Registry, Standing},
-    terminal::{Buried, Course, Drained, Gone, Held, Hibernate, Lane, Moved, Rest, Resume, Start, Stop, Terminal, Waiting},
+    registry::{Announce, Card, DropMirrors, Forget, News, Obey, Registry, Removal, Standing},
+    terminal::{
+        Activity, Buried, Course, Drained, Gone, Held, Hibernate, Lane, Moved, Rest, Resume, Start, Stop, Terminal, Waiting,
+    },
 };
 
 /// How long until a step that failed is planned again, and an actor that died is started again.
@@ -63,6 +67,8 @@ pub struct SupervisorParts {
     pub log: Log,
     /// What is refused.
     pub limits: Limits,
+    /// What is reaped.
+    pub reaping: Reaping,
     /// Told of every terminal, and what becomes of it.
     pub registry: Addr<Registry>,
     /// Told once everything handed back has been dealt with.
@@ -78,6 +84,7 @@ pub struct Supervisor {
     executor: Executor,
     pub(super) log: Log,
     pub(super) limits: Limits,
+    pub(super) reaper: Reaper,
     registry: Addr<Registry>,
     recovering: BTreeSet<TermId>,
     ready: Option<oneshot::Sender<()>>,
@@ -87,10 +94,16 @@ pub struct Supervisor {
 #[derive(Default)]
 pub(super) struct Entry {
     descriptors: Descriptors,
-    actor: Option<Addr<Terminal>>,
+    pub(super) actor: Option<Addr<Terminal>>,
     seen: ActorSeen,
     /// When it is started again, while it waits for that, and what wakes the supervisor then.
     due: Option<(Instant, SpawnHandle)>,
+    /// When there was output or input.
+    pub(super) activity: Activity,
+    /// When those who watch were told last that it will be hung up for being idle.
+    pub(super) warned: Option<Instant>,
+    /// Why it is removed, if it is.
+    removal: Removal,
     /// A step or a write of its record is under way.
     busy: bool,
     /// Those whose change of the record is to be written before anything else is done.
@@ -107,6 +120,7 @@ impl Supervisor {
         let recovering: BTreeSet<TermId> = parts.records.keys().chain(parts.terminals.keys()).copied().collect();
         let entry = |(id, descriptors)| (id, Entry { descriptors, ..Entry::default() });
         Self {
+            reaper: Reaper::new(parts.reaping, parts.records.values()),
             records: parts.records,
             entries: parts.terminals.into_iter().map(entry).collect(),
             next_id: parts.next_id,
@@ -185,6 +199,9 @@ impl Supervisor {
         if let (Step::Rest(fate), Some(record)) = (step, &mut record) {
             record.rest(fate, now_ms(), self.limits.restart_delay_max);
         }
+        if let (Step::Bury(_) | Step::Lose, Some(record)) = (step, &mut record) {
+            record.ended_ms = Some(now_ms());
+        }
         let entry = self.entries.entry(id).or_default();
         entry.busy = true;
         if effects(step).contains(&Effect::StopActor)
@@ -207,6 +224,9 @@ impl Supervisor {
         match done.result {
             Ok(()) => {
                 self.tell_registry(id, step, was_restarting);
+                if matches!(step, Step::Bury(_) | Step::Lose) {
+                    self.reap_within(Duration::ZERO, ctx);
+                }
                 for effect in effects(step) {
                     self.apply_to_actor(id, effect, ctx);
                 }
@@ -256,7 +276,10 @@ impl Supervisor {
             Step::Rest(fate) => self.announce_rest(id, fate),
             Step::Bury(Fate::Lost) | Step::Lose => self.announce(id, News::Lost),
             // Once in a terminal's life.
-            Step::Forget => self.registry.do_send(Forget(id)),
+            Step::Forget => {
+                let cause = self.entries.get(&id).map(|entry| entry.removal).unwrap_or_default();
+                self.registry.do_send(Forget { id, cause });
+            }
             // An actor that died and was started again is the same terminal as before.
             Step::Adopt | Step::Recall | Step::Hangup | Step::Discard => {}
         }
@@ -269,7 +292,7 @@ impl Supervisor {
     }
 
     /// Tells the registry what has become of a terminal.
-    fn announce(&self, id: TermId, news: News) {
+    pub(super) fn announce(&self, id: TermId, news: News) {
         let Some(record) = self.records.get(&id) else { return };
         let standing = match record.state {
             State::Creating | State::Live => Standing::Live,
@@ -303,7 +326,7 @@ impl Supervisor {
     fn merge_record(&mut self, id: TermId, done: Option<Record>, is_done: bool) {
         match (done, self.records.get_mut(&id)) {
             (Some(done), Some(record)) if record.state != State::Removing => {
-                record.state = done.state;
+                (record.state, record.ended_ms) = (done.state, done.ended_ms);
                 // What was counted for what was not done to its end is counted when it is.
                 if is_done {
                     record.again = done.again;
@@ -333,7 +356,10 @@ impl Supervisor {
 
     fn apply_to_actor(&mut self, id: TermId, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
-            Effect::StartActor => self.start_actor(id, ctx),
+            Effect::StartActor => {
+                self.start_actor(id, ctx);
+                self.reap_later(ctx);
+            }
             Effect::TellActor(fate) => {
                 if let Some(actor) = self.entries.get(&id).and_then(|entry| entry.actor.as_ref()) {
                     // Once in a child's life.
@@ -371,6 +397,8 @@ impl Supervisor {
         let (Some(record), Some(entry)) = (self.records.get(&id), self.entries.get_mut(&id)) else { return };
         let held = (entry.descriptors.master.clone(), entry.descriptors.pidfd.clone());
         entry.seen = ActorSeen::default();
+        entry.activity.note(Instant::now());
+        entry.warned = None;
         if let (Some(actor), (Some(master), Some(pidfd)), Some(seam)) = (&entry.actor, held.clone(), record.again.seam.clone())
         {
             let held = Held { master, pidfd, input: entry.descriptors.input.clone() };
@@ -398,6 +426,7 @@ impl Supervisor {
             gone: ctx.address().recipient(),
             moved: (record.restart != Restart::Never).then(|| ctx.address().recipient()),
             registry: self.registry.clone().recipient(),
+            activity: entry.activity.clone(),
         };
         let lane = &self.lanes[id.0 as usize % self.lanes.len()];
         entry.actor = Some(Terminal::start_in_arbiter(lane, move |_| Terminal::new(start)));
@@ -473,6 +502,33 @@ impl Supervisor {
         }));
     }
 
+    /// Has a terminal's child hung up, and killed if it outlasts that; resolves once that is on record.
+    pub(super) fn end(&mut self, id: TermId, ctx: &mut Context<Self>) -> oneshot::Receiver<Result<(), ExecuteError>> {
+        if let Some(record) = self.records.get_mut(&id) {
+            record.ending = true;
+        }
+        self.changed(id, ctx)
+    }
+
+    /// Has a terminal that has ended forgotten, with its log; resolves once that is on record.
+    pub(super) fn remove(
+        &mut self,
+        id: TermId,
+        cause: Removal,
+        ctx: &mut Context<Self>,
+    ) -> oneshot::Receiver<Result<(), ExecuteError>> {
+        if let (Some(record), Some(entry)) = (self.records.get_mut(&id), self.entries.get_mut(&id)) {
+            record.state = State::Removing;
+            entry.removal = cause;
+        }
+        self.changed(id, ctx)
+    }
+
+    /// Whether terminals are still being taken over.
+    pub(super) fn is_recovering(&self) -> bool {
+        !self.recovering.is_empty()
+    }
+
     fn select(&self, selector: &Selector) -> Result<TermId, NoSuchTerm> {
         let found = match selector {
             Selector::Id(id) => self.records.get(id).filter(|record| record.state != State::Removing).map(|record| record.id),
@@ -505,6 +561,7 @@ impl Actor for Supervisor {
         ctx.set_mailbox_capacity(1024);
         // Once in the actor's life.
         self.registry.do_send(Obey(ctx.address().recipient()));
+        self.reap_within(Duration::ZERO, ctx);
         let recorded: Arc<BTreeSet<TermId>> = Arc::new(self.records.keys().copied().collect());
         for lane in &self.lanes {
             let recorded = recorded.clone();
@@ -610,7 +667,7 @@ impl Handler<Kill> for Supervisor {
             Ok(id) => id,
             Err(error) => return Box::pin(async { Err(error.into()) }),
         };
-        let (Some(record), Some(entry)) = (self.records.get_mut(&id), self.entries.get(&id)) else {
+        let (Some(record), Some(entry)) = (self.records.get(&id), self.entries.get(&id)) else {
             return Box::pin(async { Err(NoSuchTerm { selector, hint: String::new() }.into()) });
         };
         let name = record.name.clone();
@@ -632,8 +689,7 @@ impl Handler<Kill> for Supervisor {
                 executor.signal(id, descriptors, signal).await.result.map_err(|error| KillError::Failed(name, error))
             });
         }
-        record.ending = true;
-        let answer = self.changed(id, ctx);
+        let answer = self.end(id, ctx);
         Box::pin(async move { answer.await.unwrap_or(Err(ExecuteError::Gone)).map_err(|error| KillError::Failed(name, error)) })
     }
 }
@@ -655,7 +711,9 @@ impl Handler<Rename> for Supervisor {
         let before = std::mem::replace(&mut record.name, name);
         let written = self.changed(id, ctx);
         let written = async move { written.await.unwrap_or(Err(ExecuteError::Gone)) };
-        Box::pin(written.into_actor(self).map(move |result, supervisor, _| {
+        Box::pin(written.into_actor(self).map(move |result, supervisor, ctx| {
+            // The name may have been one that is left alone.
+            supervisor.reap_later(ctx);
             result.inspect(|()| supervisor.announce(id, News::Renamed { from: before.clone() })).map_err(|error| {
                 if let Some(record) = supervisor.records.get_mut(&id) {
                     record.name = before.clone();
@@ -674,17 +732,16 @@ impl Handler<Remove> for Supervisor {
             Ok(id) => id,
             Err(error) => return Box::pin(async { Err(error.into()) }),
         };
-        let (Some(record), Some(entry)) = (self.records.get_mut(&id), self.entries.get_mut(&id)) else {
+        let (Some(record), Some(entry)) = (self.records.get(&id), self.entries.get_mut(&id)) else {
             return Box::pin(async { Err(NoSuchTerm { selector, hint: String::new() }.into()) });
         };
         let name = record.name.clone();
         if matches!(record.state, State::Live | State::Creating) {
             return Box::pin(async { Err(RemoveError::Live(name)) });
         }
-        record.state = State::Removing;
         let (gone, removed) = oneshot::channel();
         entry.mourners.push(gone);
-        let answer = self.changed(id, ctx);
+        let answer = self.remove(id, Removal::Asked, ctx);
         Box::pin(async move {
             answer.await.unwrap_or(Err(ExecuteError::Gone)).map_err(|error| RemoveError::Failed(name, error))?;
             let _ = removed.await;

@@ -65,6 +65,9 @@ pub struct Record {
     pub state: State,
     /// Whether it has been asked to end.
     pub ending: bool,
+    /// When it came to its end, milliseconds since the Unix epoch; absent as long as it has not, and where nobody wrote that down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_ms: Option<u64>,
     /// Where its output stood when this was written.
     pub offset: u64,
     /// Whether its output goes to disk.
@@ -92,10 +95,16 @@ impl Record {
             token: 0,
             state: State::Creating,
             ending: false,
+            ended_ms: None,
             offset: 0,
             logged: true,
             declared: None,
         }
+    }
+
+    /// Whether nothing runs, and nothing will.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.state, State::Exited(_) | State::Lost)
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     Limits,
     execute::ExecuteError,
     manifest::{Declaration, Record, Restart},
+    reap::Reaping,
 };
 use crate::{Name, Size, TermId, terminal::Terminal};
 
@@ -130,6 +131,11 @@ pub struct Found {
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct SetLimits(pub Limits);
+
+/// Sets what is reaped from now on. From the daemon, when the configuration has changed.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct SetReaping(pub Reaping);
 
 /// Finds every terminal, by id.
 #[derive(Debug, Clone, Copy, Message)]

@@ -20,6 +20,8 @@ pub mod inventory;
 pub mod manifest;
 mod messages;
 pub mod plan;
+mod reap;
+mod reaper;
 pub mod rescue;
 
 pub use self::{
@@ -27,6 +29,7 @@ pub use self::{
     custody::{Custody, NoCustody},
     messages::{
         Create, CreateError, Created, EndAll, Find, FindAll, Found, Kill, KillError, NoSuchTerm, Remove, RemoveError, Rename,
-        RenameError, Selector, SetLimits,
+        RenameError, Selector, SetLimits, SetReaping,
     },
+    reap::Reaping,
 };

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    ClientId, Course, Drained, Gone, Input, InputError, Lane, ResizeError, Seam, Start, Waiting,
+    Activity, ClientId, Course, Drained, Gone, Input, InputError, Lane, ResizeError, Seam, Start, Waiting,
     answers::{Answers, Sifted, may_hold_answer},
     drowse::Drowse,
     fanout::{Client, Need},
@@ -92,6 +92,9 @@ pub struct Terminal {
     /// Ends the draining of a PTY that something else keeps open.
     quiet: Option<SpawnHandle>,
     pub(super) whereabouts: Whereabouts,
+    activity: Activity,
+    /// When it is hung up unless there is output or input until then, if that was told.
+    warned: Option<u64>,
     pub(super) drowse: Drowse,
     pub(super) drawing: bool,
     /// The last turn could not take what the PTY may hold.
@@ -157,6 +160,8 @@ impl Terminal {
             writer: None,
             quiet: None,
             whereabouts: Whereabouts::new(start.moved),
+            activity: start.activity,
+            warned: None,
             drowse: Drowse::new(),
             drawing: false,
             undrawn: 0,
@@ -418,6 +423,24 @@ impl Terminal {
         self.tell_exit(id);
     }
 
+    /// Notes output or input, which is what keeps it from being hung up for being idle.
+    fn note_active(&mut self) {
+        self.note_used();
+        self.activity.note(self.drowse.used);
+        self.warn(None);
+    }
+
+    /// Tells who watches when it is hung up, or that it is not; nothing if that is what they know.
+    fn warn(&mut self, at_ms: Option<u64>) {
+        if std::mem::replace(&mut self.warned, at_ms) == at_ms {
+            return;
+        }
+        self.clients.values().for_each(|client| client.warn(at_ms));
+        if at_ms.is_none() {
+            self.report_news(TermNews::ReapAverted);
+        }
+    }
+
     fn tell_exit(&mut self, id: ClientId) {
         let end = self.end_offset();
         let Some(exit) = self.phase.recorded_exit() else { return };
@@ -646,7 +669,7 @@ impl StreamHandler<Result<Ingest, JournalError>> for Terminal {
             Ok(Ingest { bytes, source }) => {
                 if bytes > 0 {
                     self.last_output_ms = Some(now_ms());
-                    self.note_used();
+                    self.note_active();
                     self.reporter.tally.output += bytes as u64;
                     self.happen(Happening::Output, ctx);
                 }
@@ -656,7 +679,11 @@ impl StreamHandler<Result<Ingest, JournalError>> for Terminal {
                     self.happen(Happening::HungUp, ctx);
                 }
             }
-            Err(JournalError::Full) => tracing::debug!(id = %self.id, "the journal is full: reading pauses"),
+            // It may have much to say, and is not to blame that nobody hears it.
+            Err(JournalError::Full) => {
+                self.note_active();
+                tracing::debug!(id = %self.id, "the journal is full: reading pauses");
+            }
             Err(error) => tracing::error!(id = %self.id, error = &error as &dyn std::error::Error, "output is held back"),
         }
         self.lane.ask_for_room();

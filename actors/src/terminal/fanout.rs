@@ -100,6 +100,8 @@ pub enum Event {
     },
     /// The child has ended, and another will follow.
     Waiting(Waiting),
+    /// With neither output nor input until that time, milliseconds since the Unix epoch, the terminal is hung up; or, with none, it is not.
+    Reaping(Option<u64>),
     /// The child has ended, and every byte of it came before this.
     Exited(Exit),
     /// Somebody ended this attachment.
@@ -110,7 +112,12 @@ impl Event {
     fn weight(&self) -> usize {
         match self {
             Self::Screen { data, .. } | Self::Output { data, .. } => EVENT_BYTES + data.len(),
-            Self::Resized { .. } | Self::Lagged { .. } | Self::Waiting(_) | Self::Exited(_) | Self::Detached => EVENT_BYTES,
+            Self::Resized { .. }
+            | Self::Lagged { .. }
+            | Self::Waiting(_)
+            | Self::Reaping(_)
+            | Self::Exited(_)
+            | Self::Detached => EVENT_BYTES,
         }
     }
 
@@ -329,6 +336,11 @@ impl Client {
     /// Tells that another child will follow.
     pub(super) fn wait(&self, waiting: Waiting) {
         self.outbox.push(Event::Waiting(waiting));
+    }
+
+    /// Tells when the terminal is hung up for being idle, or that it is not.
+    pub(super) fn warn(&self, at_ms: Option<u64>) {
+        self.outbox.push(Event::Reaping(at_ms));
     }
 
     /// Tells the child's end. Nothing is to be told after that.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
+    activity::Activity,
     fanout::{ClientId, Mode, Outbox},
     seam::Seam,
 };
@@ -43,6 +44,8 @@ pub struct Start {
     pub moved: Option<Recipient<Moved>>,
     /// Who is told how it stands.
     pub registry: Recipient<Report>,
+    /// Where it notes that there was output or input.
+    pub activity: Activity,
 }
 
 /// What a starting terminal finds.
@@ -111,6 +114,17 @@ pub struct Moved {
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Rest(pub Waiting);
+
+/// From the supervisor: with neither output nor input until that time, milliseconds since the Unix epoch, it is hung up; or, with none, it
+/// is not, since that is not wanted any more. Who watches is told.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Warn(pub Option<u64>);
+
+/// From the supervisor: it is hung up now. Whatever it says to that does not avert it.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Condemn;
 
 /// A terminal that waits for its next child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,7 @@
 //! and a place; one that falls behind is resynced, and slows nobody. A turn is bounded, and between two turns every other
 //! terminal of the lane gets its own.
 
+mod activity;
 mod actor;
 mod answers;
 mod drowse;
@@ -37,13 +38,14 @@ mod tests;
 mod whereabouts;
 
 pub use self::{
+    activity::Activity,
     actor::Terminal,
     fanout::{ClientId, Event, Mode, Outbox},
     lane::Lane,
     messages::{
-        Attach, AttachFrom, Attached, Buried, Checkpoint, ClientView, Course, Detach, Drained, Gone, Held, Hibernate,
+        Attach, AttachFrom, Attached, Buried, Checkpoint, ClientView, Condemn, Course, Detach, Drained, Gone, Held, Hibernate,
         HibernateError, Input, InputError, ListClients, Moved, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume,
-        Rethink, Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot, Waiting,
+        Rethink, Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot, Waiting, Warn,
     },
     seam::Seam,
 };

@@ -119,7 +119,9 @@ fn start_on_lane(course: Course) -> Stage {
     let (supervisor, obituary): (Recipient<Drained>, Recipient<Gone>) = (ear.clone().recipient(), ear.clone().recipient());
     let registry = ear.recipient();
     let (size, seam, moved) = (Size::DEFAULT, None, None);
-    let start = Start { id: TERM, size, offset: 0, logged: true, course, seam, supervisor, gone: obituary, moved, registry };
+    let activity = Activity::default();
+    let start =
+        Start { id: TERM, size, offset: 0, logged: true, course, seam, supervisor, gone: obituary, moved, registry, activity };
     Stage { terminal: Terminal::new(start).start(), drained, gone, reports }
 }
 

@@ -4,9 +4,13 @@ use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Messag
 
 use super::{
     super::{
-        Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Detach, Hibernate, HibernateError, Input, InputError,
-        ListClients, Mode, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume, Rethink, Snapshot, SnapshotBody,
-        SnapshotKind, Stop, TakeSnapshot, answers::Sifted, fanout::Client, page, state::Happening,
+        Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Condemn, Detach, Hibernate, HibernateError, Input,
+        InputError, ListClients, Mode, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume, Rethink, Snapshot,
+        SnapshotBody, SnapshotKind, Stop, TakeSnapshot, Warn,
+        answers::Sifted,
+        fanout::Client,
+        page,
+        state::{Happening, Phase},
     },
     CHECKPOINT_RETRY, Terminal, Unacknowledged,
 };
@@ -55,6 +59,7 @@ impl Handler<Rest> for Terminal {
     fn handle(&mut self, Rest(waiting): Rest, ctx: &mut Self::Context) {
         self.release_pty(ctx);
         self.waiting = Some(waiting);
+        self.warned = None;
         self.clients.values().for_each(|client| client.wait(waiting));
         self.report();
     }
@@ -70,6 +75,24 @@ impl Handler<Resume> for Terminal {
         self.seam = Some(seam);
         self.happen(Happening::Resumed, ctx);
         self.live_once_recalled(held, ctx);
+    }
+}
+
+impl Handler<Warn> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, Warn(at_ms): Warn, _: &mut Self::Context) {
+        if matches!(self.phase, Phase::Running { .. }) {
+            self.warn(at_ms);
+        }
+    }
+}
+
+impl Handler<Condemn> for Terminal {
+    type Result = ();
+
+    fn handle(&mut self, _: Condemn, _: &mut Self::Context) {
+        self.warned = None;
     }
 }
 
@@ -113,6 +136,9 @@ impl Terminal {
         self.publish(ctx);
         if let (Some(waiting), Some(client)) = (self.waiting, self.clients.get(&id)) {
             client.wait(waiting);
+        }
+        if let (Some(at_ms), Some(client)) = (self.warned, self.clients.get(&id)) {
+            client.warn(Some(at_ms));
         }
         self.report();
         Attached { client: id, outbox, answered }
@@ -214,7 +240,7 @@ impl Handler<Input> for Terminal {
         };
         match self.keep(&data, input.numbered.as_ref(), settled) {
             Ok(at) => {
-                self.note_used();
+                self.note_active();
                 self.activate(input.client.filter(|_| typed));
                 self.unacknowledged.push_back(Unacknowledged { at, reply: input.reply });
                 self.deliver(ctx);
