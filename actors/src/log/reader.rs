@@ -242,13 +242,16 @@ fn append(pieces: &mut Vec<Piece>, next: u64, to: u64, offset: u64, value: &[u8]
         push_gap(pieces, start, end);
         return end;
     };
-    let data = Bytes::from(block.raw).slice((start - offset) as usize..(end - offset) as usize);
-    let mut before = 0;
-    let time_ns = block.spans.iter().find(|span| {
-        before += u64::from(span.len);
-        offset + before > start
-    });
-    pieces.push(Piece::Output { offset: start, time_ns: time_ns.map_or(0, |span| span.time_ns), data });
+    let (raw, mut begins) = (Bytes::from(block.raw), offset);
+    for span in block.spans {
+        let ends = begins + u64::from(span.len);
+        let (from, to) = (begins.max(start), ends.min(end));
+        if from < to {
+            let data = raw.slice((from - offset) as usize..(to - offset) as usize);
+            pieces.push(Piece::Output { offset: from, time_ns: span.time_ns, data });
+        }
+        begins = ends;
+    }
     end
 }
 
