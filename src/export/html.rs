@@ -41,7 +41,7 @@ div{content-visibility:auto;contain-intrinsic-size:auto 585em}
 .b{font-weight:bold}.d{opacity:.6}.i{font-style:italic}.u{text-decoration:underline}.s{text-decoration:line-through}\
 .u.s{text-decoration:underline line-through}
 .w{display:inline-block;white-space:pre;text-align:justify;text-align-last:justify;text-justify:inter-character}
-.fk{color:var(--k)}.fp{color:var(--p)}.gk{background:var(--k)}.gp{background:var(--p)}
+.gk{background:var(--k)}.gp{background:var(--p)}
 ";
 
 /// See the module's head.
@@ -108,7 +108,8 @@ impl Exporter for Html {
 
 fn variables() -> String {
     let set = |theme: &Theme| {
-        let named = theme.named.iter().enumerate().map(|(index, color)| format!(";--{index}:{}", hex(*color)));
+        let named = theme.named.iter().enumerate();
+        let named = named.map(|(index, color)| format!(";--{index}:{};--o{index}:{}", hex(*color), hex(theme.ink_on(*color))));
         format!(":root{{--k:{};--p:{}{}}}", hex(theme.ink), hex(theme.paper), named.collect::<String>())
     };
     let (light, dark) = (set(&palette::LIGHT), set(&palette::DARK));
@@ -117,11 +118,16 @@ fn variables() -> String {
 
 fn palette_rules() -> String {
     let rule = |index: u8| {
-        let color = if index < 16 { format!("var(--{index})") } else { hex(palette::fixed(index)) };
-        format!(".f{index}{{color:{color}}}.g{index}{{background:{color}}}\n")
+        let (color, ink) = match index {
+            0..16 => (format!("var(--{index})"), format!("var(--o{index})")),
+            _ => (hex(palette::fixed(index)), hex(palette::LIGHT.ink_on(palette::fixed(index)))),
+        };
+        (format!(".g{index}{{background:{color};color:{ink}}}\n"), format!(".f{index}{{color:{color}}}\n"))
     };
+    // What text is painted with is said behind what it stands on, and holds.
+    let (papers, inks): (String, String) = (0..=255).map(rule).unzip();
     let boxes = (1..=BOX_CHARS).map(|chars| format!(".w{0}{{width:{0}ch}}", 2 * chars));
-    (0..=255).map(rule).chain(boxes).collect::<String>() + "\n"
+    format!("{papers}.fk{{color:var(--k)}}.fp{{color:var(--p)}}\n{inks}{}\n", boxes.collect::<String>())
 }
 
 fn hex([r, g, b]: palette::Rgb) -> String {
@@ -161,6 +167,9 @@ fn looks(style: Style) -> (Vec<String>, Vec<String>) {
     };
     paint(style.ink(), Paint::Ink, 'f', "color");
     paint(style.paper(), Paint::Paper, 'g', "background");
+    if let (Paint::Ink, Paint::Rgb(paper)) = (style.ink(), style.paper()) {
+        css.push(format!("color:{}", hex(palette::LIGHT.ink_on(paper))));
+    }
     (classes, css)
 }
 

@@ -69,6 +69,22 @@ impl Theme {
             _ => fixed(index),
         }
     }
+
+    /// What plain text is painted with on a colour, so that it can be read there.
+    pub(super) fn ink_on(&self, paper: Rgb) -> Rgb {
+        if contrast(self.ink, paper) >= contrast(self.paper, paper) { self.ink } else { self.paper }
+    }
+}
+
+/// How well one can be told from the other: WCAG 2, from 1 to 21.
+fn contrast(a: Rgb, b: Rgb) -> f64 {
+    let (a, b) = (luminance(a), luminance(b));
+    (a.max(b) + 0.05) / (a.min(b) + 0.05)
+}
+
+fn luminance([r, g, b]: Rgb) -> f64 {
+    let linear = |part: u8| (f64::from(part) / 255.0).powf(2.2);
+    0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b)
 }
 
 /// The colours of the palette behind the first sixteen, as xterm has them: a cube of 6×6×6, and 24 greys.
@@ -92,18 +108,21 @@ mod tests {
         );
     }
 
-    fn luminance([r, g, b]: Rgb) -> f64 {
-        let linear = |n: u8| (f64::from(n) / 255.0).powf(2.2);
-        0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b)
-    }
-
     #[test]
     fn colours_by_name_can_be_read_on_their_paper() {
         for (theme, alike) in [(LIGHT, [7, 15]), (DARK, [0, 0])] {
             for (index, named) in theme.named.iter().enumerate().filter(|(index, _)| !alike.contains(index)) {
-                let (a, b) = (luminance(*named), luminance(theme.paper));
-                let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                let contrast = contrast(*named, theme.paper);
                 assert!(contrast > 3.0, "{index}: {contrast}");
+            }
+        }
+    }
+
+    #[test]
+    fn plain_text_can_be_read_on_every_colour() {
+        for theme in [LIGHT, DARK] {
+            for paper in (0..=255).map(|index| theme.indexed(index)) {
+                assert!(contrast(theme.ink_on(paper), paper) > 3.0, "{paper:?}");
             }
         }
     }

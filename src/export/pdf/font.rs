@@ -37,12 +37,16 @@ pub(super) struct Metrics {
     pub(super) descent: f32,
 }
 
+const MISSING: char = '\u{25af}';
+
 /// One weight of the font, and what is used of it.
 pub(super) struct Font {
     name: &'static str,
     data: &'static [u8],
     face: Face<'static>,
     remapper: GlyphRemapper,
+    /// What is drawn for what has no glyph. (Readers do not agree on whether to draw the font's own box.)
+    missing: u16,
     /// Characters that have a glyph, by the number it has in the subset.
     glyphs: BTreeMap<char, u16>,
     /// Of each plane, which rows of 256 characters are used.
@@ -60,15 +64,17 @@ impl Font {
 
     fn new(name: &'static str, data: &'static [u8]) -> Result<Self, ExportError> {
         let face = Face::parse(data, 0).map_err(|error| ExportError::Font(error.to_string()))?;
-        let (remapper, glyphs) = (GlyphRemapper::new(), BTreeMap::new());
-        Ok(Self { name, data, face, remapper, glyphs, rows: [[0; 4]; PLANES] })
+        let (mut remapper, glyphs) = (GlyphRemapper::new(), BTreeMap::new());
+        let missing = remapper.remap(face.glyph_index(MISSING).map_or(0, |glyph| glyph.0));
+        Ok(Self { name, data, face, remapper, missing, glyphs, rows: [[0; 4]; PLANES] })
     }
 
     pub(super) fn metrics(&self) -> Metrics {
         let em = f32::from(self.face.units_per_em());
         let advance = self.face.glyph_index(' ').and_then(|glyph| self.face.glyph_hor_advance(glyph));
         Metrics {
-            advance: advance.map_or(0.6, |advance| f32::from(advance) / em),
+            // Poppler knows a default width only if it is a whole number.
+            advance: advance.map_or(0.6, |advance| (f32::from(advance) / em * 1000.0).round() / 1000.0),
             ascent: f32::from(self.face.ascender()) / em,
             descent: -f32::from(self.face.descender()) / em,
         }
@@ -128,7 +134,7 @@ impl Font {
         let fill = |chunk: &mut Chunk| {
             let mut cid_font = chunk.cid_font(descendant);
             cid_font.subtype(CidFontType::Type2).base_font(name).system_info(SYSTEM).font_descriptor(descriptor);
-            cid_font.default_width(self.metrics().advance * 1000.0).cid_to_gid_map_stream(to_glyph);
+            cid_font.default_width((self.metrics().advance * 1000.0).round()).cid_to_gid_map_stream(to_glyph);
         };
         objects.put(descendant, fill, out)?;
         let fill = |chunk: &mut Chunk| {
@@ -154,10 +160,8 @@ impl Font {
 
     /// Two bytes for each code.
     fn glyph_map(&self, plane: usize) -> Vec<u8> {
-        let of_plane = self.glyphs.iter().filter(|(c, _)| (**c as usize) >> 16 == plane);
-        let codes = of_plane.clone().next_back().map_or(0, |(c, _)| (*c as usize & 0xffff) + 1);
-        let mut map = vec![0; 2 * codes];
-        for (c, glyph) in of_plane {
+        let mut map = self.missing.to_be_bytes().repeat(0x10000);
+        for (c, glyph) in self.glyphs.iter().filter(|(c, _)| (**c as usize) >> 16 == plane) {
             let at = 2 * (*c as usize & 0xffff);
             map[at..at + 2].copy_from_slice(&glyph.to_be_bytes());
         }
@@ -191,7 +195,7 @@ mod tests {
     #[test]
     fn box_drawing_blocks_and_braille_are_in_both_weights() {
         for font in [Font::regular().unwrap(), Font::bold().unwrap()] {
-            for c in ('\u{2500}'..='\u{259f}').chain("aé€λЖ→✓●▶".chars()) {
+            for c in ('\u{2500}'..='\u{259f}').chain("aé€λЖ→✓●▶".chars()).chain([MISSING]) {
                 assert!(font.face.glyph_index(c).is_some(), "{c} in {}", font.name);
             }
         }
@@ -203,10 +207,11 @@ mod tests {
         assert_eq!(["a", "日", "👍"].map(|c| font.code(c.chars().next().unwrap())), [(0, 0x61), (0, 0x65e5), (1, 0xf44d)]);
         font.code('\u{e0100}');
         let glyph = |font: &Font, plane: usize, code: usize| {
-            font.glyph_map(plane).get(2 * code..2 * code + 2).map_or(0, |glyph| u16::from_be_bytes([glyph[0], glyph[1]]))
+            let map = font.glyph_map(plane);
+            u16::from_be_bytes([map[2 * code], map[2 * code + 1]])
         };
-        assert_eq!((glyph(&font, 0, 0x61), glyph(&font, 0, 0x65e5), glyph(&font, 1, 0xf44d)), (1, 0, 0));
-        assert_eq!(glyph(&font, 14, 0x100), 2, "a variation selector is the glyph of a space");
+        assert_eq!((glyph(&font, 0, 0x61), glyph(&font, 0, 0x65e5), glyph(&font, 1, 0xf44d)), (2, 1, 1));
+        assert_eq!(glyph(&font, 14, 0x100), 3, "a variation selector is the glyph of a space");
         assert!(font.unicode_map(0).contains("2 beginbfrange\n<0000><00ff><0000>\n<6500><65ff><6500>\nendbfrange"));
         assert!(font.unicode_map(1).contains("1 beginbfrange\n<f400><f4ff><d83ddc00>\nendbfrange"));
         assert!(!font.is_used(2));

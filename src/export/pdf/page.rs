@@ -8,7 +8,7 @@
 //!
 //! **Invariants.** A column is where it is on a terminal, whatever is in it. Nothing but text, spaces among it, is drawn as text.
 
-use pdf_writer::{Content, Name, Settings, Str};
+use pdf_writer::{Content, Name, Settings, Str, TextStr};
 
 use super::font::{Font, Metrics};
 use crate::export::{
@@ -100,7 +100,7 @@ impl Page {
         if style.paper() != Paint::Paper {
             self.bar(color(style.paper()), col, end, 0.0, self.sheet.line_height);
         }
-        let ink = if style.dim { faint(color(style.ink()), color(style.paper())) } else { color(style.ink()) };
+        let ink = ink(style);
         self.fill(ink);
         self.text(col, style, &cells, &mut fonts.0[usize::from(style.bold)]);
         if style.underline {
@@ -158,6 +158,12 @@ impl Page {
                 self.content.set_horizontal_scaling(wanted);
                 scaling = wanted;
             }
+            let is_composed = cell.text.chars().nth(1).is_some();
+            if is_composed {
+                self.flush(&mut shown);
+                let mut span = self.content.begin_marked_content_with_properties(Name(b"Span"));
+                span.properties().actual_text(TextStr(cell.text));
+            }
             for (nth, c) in cell.text.chars().enumerate() {
                 let (its, code) = font.code(c);
                 if plane != Some(its) {
@@ -171,6 +177,10 @@ impl Page {
                     self.content.show_positioned().items().adjust(back);
                 }
                 shown.extend_from_slice(&code.to_be_bytes());
+            }
+            if is_composed {
+                self.flush(&mut shown);
+                self.content.end_marked_content();
             }
             if cell.width == 0 {
                 self.flush(&mut shown);
@@ -209,6 +219,12 @@ impl Page {
 /// A hundredth of a point is less than anything prints.
 fn round(points: f32) -> f32 {
     (points * 100.0).round() / 100.0
+}
+
+fn ink(style: Style) -> Rgb {
+    let paper = color(style.paper());
+    let ink = if style.ink() == Paint::Ink { palette::LIGHT.ink_on(paper) } else { color(style.ink()) };
+    if style.dim { faint(ink, paper) } else { ink }
 }
 
 fn color(paint: Paint) -> Rgb {
