@@ -35,7 +35,7 @@ pub(super) struct Cast {
     title: String,
     size: (u16, u16),
     /// What draws the screen that it begins on.
-    screen: Vec<u8>,
+    screen: String,
     times: Option<Times>,
     /// The beginning of a character.
     cut: Vec<u8>,
@@ -53,7 +53,7 @@ struct Times {
 impl Cast {
     pub(super) fn new(version: CastVersion, about: &About) -> Self {
         let (title, size) = (about.title.clone(), (about.cols, 24));
-        Self { version, title, size, screen: Vec::new(), times: None, cut: Vec::new() }
+        Self { version, title, size, screen: String::new(), times: None, cut: Vec::new() }
     }
 
     fn header(&self, began_us: Option<u64>) -> Value {
@@ -73,8 +73,7 @@ impl Cast {
     fn open(&mut self, began_us: Option<u64>, out: &mut dyn Write) -> Result<(), ExportError> {
         writeln!(out, "{}", self.header(began_us))?;
         if !self.screen.is_empty() {
-            let drawn = String::from_utf8_lossy(&self.screen).into_owned();
-            writeln!(out, "{}", json!([0, "o", drawn]))?;
+            writeln!(out, "{}", json!([0, "o", self.screen]))?;
         }
         Ok(())
     }
@@ -127,7 +126,8 @@ impl Exporter for Cast {
         match item {
             Item::Screen { cols, rows, data } => {
                 self.size = (cols, rows);
-                self.screen.extend_from_slice(data);
+                // It may end with the beginning of a character.
+                self.screen = self.whole(data);
                 Ok(())
             }
             Item::Output { data, time_us } => {
@@ -204,10 +204,10 @@ mod tests {
 
     #[test]
     fn it_begins_on_the_screen_that_there_was() {
-        let screen = [Item::Screen { cols: 7, rows: 3, data: b"dra" }, Item::Screen { cols: 7, rows: 3, data: b"wn" }];
-        let found = played(CastVersion::V2, &screen);
+        let screen = Item::Screen { cols: 7, rows: 3, data: b"drawn\xe6\x97" };
+        let found = played(CastVersion::V2, &[screen, Item::Output { data: b"\xa5", time_us: 1 }]);
         assert_eq!((&found[0]["width"], &found[0]["height"]), (&json!(7), &json!(3)));
-        assert_eq!(found[1..], [json!([0, "o", "drawn"])]);
+        assert_eq!(found[1..], [json!([0, "o", "drawn"]), json!([0.0, "o", "日"])]);
         assert_eq!(played(CastVersion::V3, &[SCREEN]).len(), 1);
     }
 

@@ -182,3 +182,6 @@ fn fitting(text: &str, cols: usize) -> usize {
     };
     cells(text).take_while(fits).map(|cell| cell.text.len()).sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,6 +66,12 @@ impl Sheet {
         MARGIN + col as f32 * self.advance
     }
 
+    /// The row whose text stands on this line.
+    #[cfg(test)]
+    pub(super) fn row_at(&self, y: f32) -> usize {
+        ((self.height - MARGIN - y + self.descent) / self.line_height - 1.0).round() as usize
+    }
+
     /// The foot of a row's cells.
     fn y(&self, row: usize) -> f32 {
         self.height - MARGIN - (row + 1) as f32 * self.line_height
