@@ -282,3 +282,30 @@ fn insert(pieces: &mut Vec<Piece>, at: u64, control: Piece) {
         pieces.insert(index, control);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_of_a_block_comes_in_pieces_by_when_it_came() {
+        let mut block = Block::default();
+        for (bytes, time_ns) in [(&b"abc"[..], 1_000), (b"defg", 5_000), (b"hi", 9_000)] {
+            block.push(bytes, time_ns);
+        }
+        let stored = block.encode();
+        let pieces = |from: u64, to: u64| {
+            let mut pieces = Vec::new();
+            assert_eq!(append(&mut pieces, from, to, 100, &stored), to.min(109));
+            let output = |piece: &Piece| match piece {
+                Piece::Output { offset, time_ns, data } => (*offset, *time_ns, String::from_utf8_lossy(data).into_owned()),
+                other => panic!("{other:?}"),
+            };
+            pieces.iter().map(output).collect::<Vec<_>>()
+        };
+        let piece = |offset, time_ns, data: &str| (offset, time_ns, data.to_owned());
+        assert_eq!(pieces(100, 200), [piece(100, 1_000, "abc"), piece(103, 5_000, "defg"), piece(107, 9_000, "hi")]);
+        assert_eq!(pieces(102, 105), [piece(102, 1_000, "c"), piece(103, 5_000, "de")]);
+        assert_eq!(pieces(107, 109), [piece(107, 9_000, "hi")]);
+    }
+}
