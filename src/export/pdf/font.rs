@@ -49,9 +49,12 @@ pub(super) struct Font {
     missing: u16,
     /// Characters that have a glyph, by the number it has in the subset.
     glyphs: BTreeMap<char, u16>,
-    /// Of each plane, which rows of 256 characters are used.
-    rows: [[u64; 4]; PLANES],
+    /// Which characters are used, by plane.
+    used: [Option<Box<Codes>>; PLANES],
 }
+
+/// A bit for each code of a plane.
+type Codes = [u64; 1024];
 
 impl Font {
     pub(super) fn regular() -> Result<Self, ExportError> {
@@ -66,7 +69,7 @@ impl Font {
         let face = Face::parse(data, 0).map_err(|error| ExportError::Font(error.to_string()))?;
         let (mut remapper, glyphs) = (GlyphRemapper::new(), BTreeMap::new());
         let missing = remapper.remap(face.glyph_index(MISSING).map_or(0, |glyph| glyph.0));
-        Ok(Self { name, data, face, remapper, missing, glyphs, rows: [[0; 4]; PLANES] })
+        Ok(Self { name, data, face, remapper, missing, glyphs, used: [const { None }; PLANES] })
     }
 
     pub(super) fn metrics(&self) -> Metrics {
@@ -83,12 +86,13 @@ impl Font {
     /// Notes that a character is used; its plane and its code there.
     pub(super) fn code(&mut self, c: char) -> (usize, u16) {
         let (plane, code) = ((c as usize) >> 16, (c as u32 & 0xffff) as u16);
-        let row = usize::from(code >> 8);
-        self.rows[plane][row / 64] |= 1 << (row % 64);
-        if !self.glyphs.contains_key(&c)
-            && let Some(glyph) = self.glyph(c)
-        {
-            self.glyphs.insert(c, self.remapper.remap(glyph));
+        let word = &mut self.used[plane].get_or_insert_with(|| Box::new([0; 1024]))[usize::from(code / 64)];
+        let bit = 1 << (code % 64);
+        if *word & bit == 0 {
+            *word |= bit;
+            if let Some(glyph) = self.glyph(c) {
+                self.glyphs.insert(c, self.remapper.remap(glyph));
+            }
         }
         (plane, code)
     }
@@ -99,13 +103,9 @@ impl Font {
         self.face.glyph_index(shown).map(|glyph| glyph.0)
     }
 
-    fn is_used(&self, plane: usize) -> bool {
-        self.rows[plane] != [0; 4]
-    }
-
     /// Writes what is used: a font for each plane, by plane.
     pub(super) fn write(&self, objects: &mut Objects, out: &mut dyn Write) -> Result<Vec<(usize, Ref)>, ExportError> {
-        if self.rows == [[0; 4]; PLANES] {
+        if self.used.iter().all(Option::is_none) {
             return Ok(Vec::new());
         }
         let subset = subsetter::subset(self.data, 0, &self.remapper).map_err(|error| ExportError::Font(error.to_string()))?;
@@ -114,8 +114,10 @@ impl Font {
         objects.put_stream(file, &subset, |stream| _ = stream.pair(Name(b"Length1"), length), out)?;
         objects.put(descriptor, |chunk| self.describe(chunk, descriptor, file), out)?;
         let mut written = Vec::new();
-        for plane in (0..PLANES).filter(|plane| self.is_used(*plane)) {
-            written.push((plane, self.write_plane(plane, descriptor, objects, out)?));
+        for (plane, used) in self.used.iter().enumerate() {
+            if let Some(used) = used {
+                written.push((plane, self.write_plane(plane, used, descriptor, objects, out)?));
+            }
         }
         Ok(written)
     }
@@ -123,12 +125,13 @@ impl Font {
     fn write_plane(
         &self,
         plane: usize,
+        used: &Codes,
         descriptor: Ref,
         objects: &mut Objects,
         out: &mut dyn Write,
     ) -> Result<Ref, ExportError> {
         let [font, descendant, to_unicode, to_glyph] = std::array::from_fn(|_| objects.reserve());
-        objects.put_stream(to_unicode, self.unicode_map(plane).as_bytes(), |_| {}, out)?;
+        objects.put_stream(to_unicode, unicode_map(plane, used).as_bytes(), |_| {}, out)?;
         objects.put_stream(to_glyph, &self.glyph_map(plane), |_| {}, out)?;
         let name = Name(self.name.as_bytes());
         let fill = |chunk: &mut Chunk| {
@@ -167,25 +170,25 @@ impl Font {
         }
         map
     }
+}
 
-    /// Rows of 256 codes that are as many characters: ISO 32000-1, 9.10.3.
-    fn unicode_map(&self, plane: usize) -> String {
-        let used = |row: &u32| self.rows[plane][*row as usize / 64] & (1 << (row % 64)) != 0;
-        let range = |row: u32| {
-            // Rows of surrogates are never used.
-            let first = char::from_u32((plane as u32) << 16 | row << 8).unwrap_or(char::REPLACEMENT_CHARACTER);
-            let units: String = first.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("{unit:04x}")).collect();
-            format!("<{row:02x}00><{row:02x}ff><{units}>\n")
-        };
-        let ranges: Vec<String> = (0..256).filter(used).map(range).collect();
-        let section = |ranges: &[String]| format!("{} beginbfrange\n{}endbfrange\n", ranges.len(), ranges.concat());
-        format!(
-            "/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap\n/CIDSystemInfo <</Registry (Adobe)/Ordering (UCS)/Supplement 0>> def\n\
-            /CMapName /Adobe-Identity-UCS def\n/CMapType 2 def\n1 begincodespacerange\n<0000><ffff>\nendcodespacerange\n{}\
-            endcmap\nCMapName currentdict /CMap defineresource pop\nend\nend\n",
-            ranges.chunks(RANGES_MAX).map(section).collect::<String>()
-        )
-    }
+/// Rows of 256 codes that are as many characters: ISO 32000-1, 9.10.3.
+fn unicode_map(plane: usize, used: &Codes) -> String {
+    let is_used = |row: &u32| used[*row as usize * 4..][..4] != [0; 4];
+    let range = |row: u32| {
+        // Rows of surrogates are never used.
+        let first = char::from_u32((plane as u32) << 16 | row << 8).unwrap_or(char::REPLACEMENT_CHARACTER);
+        let units: String = first.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("{unit:04x}")).collect();
+        format!("<{row:02x}00><{row:02x}ff><{units}>\n")
+    };
+    let ranges: Vec<String> = (0..256).filter(is_used).map(range).collect();
+    let section = |ranges: &[String]| format!("{} beginbfrange\n{}endbfrange\n", ranges.len(), ranges.concat());
+    format!(
+        "/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap\n/CIDSystemInfo <</Registry (Adobe)/Ordering (UCS)/Supplement 0>> def\n\
+        /CMapName /Adobe-Identity-UCS def\n/CMapType 2 def\n1 begincodespacerange\n<0000><ffff>\nendcodespacerange\n{}\
+        endcmap\nCMapName currentdict /CMap defineresource pop\nend\nend\n",
+        ranges.chunks(RANGES_MAX).map(section).collect::<String>()
+    )
 }
 
 #[cfg(test)]
@@ -212,8 +215,9 @@ mod tests {
         };
         assert_eq!((glyph(&font, 0, 0x61), glyph(&font, 0, 0x65e5), glyph(&font, 1, 0xf44d)), (2, 1, 1));
         assert_eq!(glyph(&font, 14, 0x100), 3, "a variation selector is the glyph of a space");
-        assert!(font.unicode_map(0).contains("2 beginbfrange\n<0000><00ff><0000>\n<6500><65ff><6500>\nendbfrange"));
-        assert!(font.unicode_map(1).contains("1 beginbfrange\n<f400><f4ff><d83ddc00>\nendbfrange"));
-        assert!(!font.is_used(2));
+        let map = |plane: usize| unicode_map(plane, font.used[plane].as_ref().unwrap());
+        assert!(map(0).contains("2 beginbfrange\n<0000><00ff><0000>\n<6500><65ff><6500>\nendbfrange"));
+        assert!(map(1).contains("1 beginbfrange\n<f400><f4ff><d83ddc00>\nendbfrange"));
+        assert!(font.used[2].is_none());
     }
 }
