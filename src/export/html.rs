@@ -285,6 +285,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(sgr::tests::cases())]
+
         #[test]
         fn the_text_is_that_of_the_lines(lines in sgr::tests::lines(), copies in 1..20_usize) {
             let lines: Vec<String> = (0..copies).flat_map(|_| lines.clone()).collect();

@@ -182,6 +182,10 @@ pub(super) mod tests {
         prop::collection::vec(line, 0..40)
     }
 
+    pub(in super::super) fn cases() -> ProptestConfig {
+        ProptestConfig { cases: if std::env::var_os("KAVAL_SOAK").is_some() { 2000 } else { 60 }, ..ProptestConfig::default() }
+    }
+
     fn runs(line: &str) -> Vec<(Style, &str)> {
         Runs::new(line).collect()
     }
@@ -219,6 +223,8 @@ pub(super) mod tests {
     }
 
     proptest! {
+        #![proptest_config(cases())]
+
         #[test]
         fn texts_of_runs_are_the_text_and_have_no_control_characters(lines in lines()) {
             for line in lines {

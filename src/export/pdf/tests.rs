@@ -160,12 +160,8 @@ fn sheet() -> Sheet {
     Sheet::new(80, Font::regular().unwrap().metrics())
 }
 
-fn cases() -> ProptestConfig {
-    ProptestConfig { cases: if std::env::var_os("KAVAL_SOAK").is_some() { 2000 } else { 60 }, ..ProptestConfig::default() }
-}
-
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(sgr::tests::cases())]
 
     #[test]
     fn the_text_is_that_of_the_lines_in_rows(lines in sgr::tests::lines(), copies in 1..6_usize) {
