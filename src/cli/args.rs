@@ -340,6 +340,13 @@ pub(super) struct Range {
     pub(super) to: Option<u64>,
 }
 
+impl Range {
+    /// The offset at which it begins, if that can be told from it alone.
+    pub(super) fn start(&self) -> Option<u64> {
+        if self.tail.is_some() { None } else { Some(self.from.unwrap_or(0)) }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ExportFormat {
     /// Lines of text, wrapped rows joined: .txt, .log

@@ -19,7 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     Failure, Sockets, args,
-    args::{ExportFormat, Range},
+    args::ExportFormat,
     chain,
     history::{self, Asked, Sink},
 };
@@ -123,7 +123,7 @@ struct Writing<'a> {
     target: Target,
     args: &'a args::Export,
     bar: ProgressBar,
-    /// The offset that the bar counts from; of the last lines it is not known until the first of them come.
+    /// The offset that the bar counts from; of the last lines it is known once the first of them come.
     began: Option<u64>,
     /// The one that it counts to.
     until: u64,
@@ -147,11 +147,9 @@ impl Sink for Writing<'_> {
             let message = format!("{}: nothing of its {} bytes of output is kept", self.args.name, there.end);
             return Err(Failure::new(Failure::FAILED, message));
         }
-        let Range { from, to, tail } = self.args.range;
-        if tail.is_none() {
-            self.began.get_or_insert(from.unwrap_or(0).max(there.floor));
-        }
-        self.until = to.unwrap_or(there.end).min(there.end);
+        let range = &self.args.range;
+        self.began = self.began.or(range.start().map(|start| start.max(there.floor)));
+        self.until = range.to.unwrap_or(there.end).min(there.end);
         Ok(())
     }
 

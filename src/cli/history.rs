@@ -124,7 +124,7 @@ struct Reading<'a, S> {
 impl<'a, S: Sink> Reading<'a, S> {
     fn new(socket: PathBuf, asked: &Asked<'_>, sink: &'a mut S) -> Self {
         let (format, from) = (asked.format, asked.range.from.unwrap_or(0));
-        let expected = (format == wire::HistoryFormat::Raw && asked.range.tail.is_none()).then_some(from);
+        let expected = asked.range.start().filter(|_| format == wire::HistoryFormat::Raw);
         Self {
             sink,
             socket,
