@@ -47,8 +47,10 @@ pub(super) async fn export(sockets: &Sockets, args: &args::Export) -> Result<Exi
     let cols = if chosen == ExportFormat::Pdf { width(sockets, &args.name).await? } else { COLS };
     let about = About { title: args.name.clone(), cols };
     let exporter = exporter(format, &about).map_err(|error| Failure::new(Failure::FAILED, chain(&error)))?;
+    // Heeded before there is anything to be removed.
+    let leaves_a_file = !is_stdout(&args.output) && Target::is_file_at(&args.output);
+    let signals = if leaves_a_file { Some(Signals::new()?) } else { None };
     let target = target(&args.output)?;
-    let signals = if target.is_hidden() { Some(Signals::new()?) } else { None };
     let mut writing = Writing { exporter, target, args, bar: bar(args), began: None, until: 0 };
     let asked = Asked { name: &args.name, range: &args.range, format: source, timed };
     let work = async {

@@ -47,6 +47,11 @@ impl Target {
         Self(Kind::Stdout(BufWriter::with_capacity(BUFFER_BYTES, io::stdout())))
     }
 
+    /// Whether what goes there is written to a file beside it first, which is to be removed whatever happens.
+    pub fn is_file_at(path: &Path) -> bool {
+        fs::metadata(path).map_or(true, |there| there.is_file())
+    }
+
     /// A file, in place of one that is there; of a link the file that it leads to.
     ///
     /// # Errors
@@ -78,11 +83,6 @@ impl Target {
             file.as_file().set_permissions(there.permissions())?;
         }
         Ok(Self(Kind::File(BufWriter::with_capacity(BUFFER_BYTES, file), path)))
-    }
-
-    /// Whether nothing of it is to be seen before its end.
-    pub fn is_hidden(&self) -> bool {
-        matches!(self.0, Kind::File(..))
     }
 
     /// What it is called.
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_device_is_written_and_not_replaced() {
         let mut target = Target::create(Path::new("/dev/null")).unwrap();
-        assert!(!target.is_hidden());
+        assert!(!Target::is_file_at(Path::new("/dev/null")));
         target.write_all(b"x").unwrap();
         target.finish().unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());

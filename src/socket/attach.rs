@@ -102,7 +102,7 @@ async fn replay(
         let Ok(page) = history::page(terminal, PageStart::Offset(at), to, DATA_BYTES_MAX / 2).await else {
             return Ok(Replayed::Until(at));
         };
-        for piece in page.pieces {
+        for piece in history::joined(page.pieces) {
             match piece {
                 Piece::Output { offset, data, .. } => {
                     session.send(&Event::Output { req, offset, data: Data(data), time_us: None }).await?

@@ -160,7 +160,7 @@ impl Reading<'_> {
         let mut next = Some(self.raw_start(tail).await?);
         while let Some(at) = next.filter(|at| *at < self.to) {
             let page = self.page(PageStart::Offset(at), self.to).await?;
-            for (offset, data) in joined(outputs(page.pieces)) {
+            for (offset, data) in outputs(joined(page.pieces)) {
                 self.session.send(&Event::Output { req: self.req, offset, data: Data(data), time_us: None }).await?;
             }
             next = page.next;
@@ -391,18 +391,30 @@ fn outputs(pieces: Vec<Piece>) -> Vec<(u64, Bytes)> {
     pieces.into_iter().filter_map(output).collect()
 }
 
-/// What follows on each other in one: output is read in pieces as small as it came in.
-fn joined(outputs: Vec<(u64, Bytes)>) -> Vec<(u64, Bytes)> {
-    let mut all: Vec<(u64, BytesMut)> = Vec::new();
-    for (offset, data) in outputs {
-        match all.last_mut() {
-            Some((from, last)) if *from + last.len() as u64 == offset && last.len() + data.len() <= DATA_BYTES_MAX => {
-                last.extend_from_slice(&data);
-            }
-            Some(_) | None => all.push((offset, BytesMut::from(data))),
+/// Output that follows on output in one piece, as large as a frame takes, where its times are of no matter: it is read in pieces as small as
+/// it came in.
+pub(super) fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut all = Vec::new();
+    let mut pieces = pieces.into_iter().peekable();
+    while let Some(piece) = pieces.next() {
+        let Piece::Output { offset, time_ns, data } = piece else {
+            all.push(piece);
+            continue;
+        };
+        let mut whole = BytesMut::from(data);
+        while let Some(Piece::Output { data, .. }) = pieces.next_if(|next| follows(offset, whole.len(), next)) {
+            whole.extend_from_slice(&data);
         }
+        all.push(Piece::Output { offset, time_ns, data: whole.freeze() });
     }
-    all.into_iter().map(|(offset, data)| (offset, data.freeze())).collect()
+    all
+}
+
+fn follows(offset: u64, len: usize, next: &Piece) -> bool {
+    match next {
+        Piece::Output { offset: at, data, .. } => *at == offset + len as u64 && len + data.len() <= DATA_BYTES_MAX,
+        Piece::Resize { .. } | Piece::Checkpoint { .. } | Piece::Gap { .. } => false,
+    }
 }
 
 /// Writes a line, without the newline behind it.
@@ -452,8 +464,11 @@ mod tests {
 
     #[test]
     fn output_is_joined_up_to_a_gap_and_to_what_a_frame_holds() {
-        let piece = |offset: u64, len: usize| (offset, Bytes::from(vec![b'x'; len]));
-        let lengths = |pieces: Vec<_>| joined(pieces).iter().map(|(offset, data)| (*offset, data.len())).collect::<Vec<_>>();
+        let piece = |offset: u64, len: usize| Piece::Output { offset, time_ns: 0, data: vec![b'x'; len].into() };
+        let lengths =
+            |pieces: Vec<_>| outputs(joined(pieces)).iter().map(|(offset, data)| (*offset, data.len())).collect::<Vec<_>>();
+        let resize = Piece::Resize { offset: 5, time_ns: 0, size: Size::DEFAULT };
+        assert_eq!(joined(vec![piece(3, 2), resize.clone(), piece(5, 1)]), [piece(3, 2), resize, piece(5, 1)]);
         assert_eq!(lengths(vec![piece(3, 2), piece(5, 1), piece(7, 1), piece(8, 1)]), [(3, 3), (7, 2)]);
         let max = DATA_BYTES_MAX as u64;
         assert_eq!(
