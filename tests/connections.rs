@@ -67,7 +67,7 @@ fn a_stream_that_is_detached_while_its_client_lags_ends_behind_a_whole_frame() {
         let watched = watcher.request(attach("flood")).await.unwrap();
         let mut end = 0;
         while end < 4_000_000 {
-            if let Incoming::Event(Event::Output { req, offset, data }) =
+            if let Incoming::Event(Event::Output { req, offset, data, .. }) =
                 timeout(PATIENCE, watcher.next()).await.unwrap().unwrap()
             {
                 assert_eq!(req, watched);

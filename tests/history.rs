@@ -224,7 +224,7 @@ fn an_interrupted_reading_goes_on_where_its_last_event_said() {
     let next = runtime.block_on(async {
         let mut client = instance.client().await;
         client
-            .request(Op::History { term: "t".into(), format: HistoryFormat::Text, from: 0, to: None, tail: None })
+            .request(Op::History { term: "t".into(), format: HistoryFormat::Text, from: 0, to: None, tail: None, timed: false })
             .await
             .unwrap();
         loop {

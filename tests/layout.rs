@@ -8,11 +8,12 @@ use std::{
 
 /// Which modules of the root crate a module may name.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("cli", &["client", "config", "daemon", "disk", "places", "private", "wire"]),
+    ("cli", &["client", "config", "daemon", "disk", "export", "places", "private", "wire"]),
     ("client", &["wire"]),
     ("config", &[]),
     ("daemon", &["config", "disk", "fdstore", "http", "keeper", "places", "private", "socket", "wire", "vitals"]),
     ("disk", &[]),
+    ("export", &[]),
     ("fdstore", &[]),
     ("http", &["vitals"]),
     ("keeper", &["fdstore"]),

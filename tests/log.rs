@@ -28,7 +28,7 @@ fn pieces(instance: &Instance, name: &str) -> Vec<(u64, Vec<u8>)> {
     runtime.block_on(async {
         let mut client = instance.client().await;
         let stream = client
-            .request(Op::History { term: name.into(), format: HistoryFormat::Raw, from: 0, to: None, tail: None })
+            .request(Op::History { term: name.into(), format: HistoryFormat::Raw, from: 0, to: None, tail: None, timed: false })
             .await
             .unwrap();
         let mut pieces = Vec::new();

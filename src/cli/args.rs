@@ -1,6 +1,9 @@
 //! The command line's grammar: the one definition that parsing, `--help` and completions come from.
 
-use std::{ops::RangeInclusive, path::PathBuf};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use kaval_actors::{Name, Size, log::journal::DataPath};
@@ -29,6 +32,7 @@ Examples:
   kaval wait build --exit            until it has ended
   kaval screen agent                 what it shows now
   kaval history agent --tail 100     its last 100 lines
+  kaval export agent -o agent.html   all of it, as a web page
 
 Exit codes: 0 done, 1 failed, 2 bad usage, 3 no such terminal, 5 no supervisor answers, 124 timed out.
 kaval, new and attach end with 0 on detach, with the child's own code (128 + signal) when it ends
@@ -72,6 +76,8 @@ pub(super) enum Command {
     Screen(Screen),
     /// Print what a terminal has put out
     History(History),
+    /// Write what a terminal has put out to a file: text, web page, PDF, recording or raw
+    Export(Export),
     /// Print what happens, as it happens
     Events(Events),
     /// Print how the supervisor is
@@ -328,6 +334,19 @@ pub(super) struct History {
     /// How
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: HistoryFormat,
+    #[command(flatten)]
+    pub(super) range: Range,
+    /// List the commands that its shell told of (see config/shell/), not the output
+    #[arg(long, conflicts_with = "format")]
+    pub(super) commands: bool,
+    /// Print each line, or each command, as a JSON object with its offset
+    #[arg(long, conflicts_with = "format")]
+    pub(super) json: bool,
+}
+
+/// A part of a history.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Range {
     /// Only the last N lines: what stands on the screen included, or with --to of those that left it before
     #[arg(long, value_name = "N", conflicts_with = "from")]
     pub(super) tail: Option<u64>,
@@ -337,13 +356,78 @@ pub(super) struct History {
     /// To before this offset: of lines, those that left the screen before
     #[arg(long, value_name = "OFFSET")]
     pub(super) to: Option<u64>,
-    /// List the commands that its shell told of (see config/shell/), not the output
-    #[arg(long, conflicts_with = "format")]
-    pub(super) commands: bool,
-    /// Print each line, or each command, as a JSON object with its offset
-    #[arg(long, conflicts_with = "format")]
-    pub(super) json: bool,
 }
+
+impl Range {
+    /// The offset at which it begins, if that can be told from it alone.
+    pub(super) fn start(&self) -> Option<u64> {
+        if self.tail.is_some() { None } else { Some(self.from.unwrap_or(0)) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExportFormat {
+    /// Lines of text, wrapped rows joined: .txt, .log
+    Txt,
+    /// The same with colours, as escape sequences: .ansi, .ans
+    Ansi,
+    /// One web page, light or dark as the reader's system is: .html, .htm
+    Html,
+    /// Pages of text with colours: .pdf
+    Pdf,
+    /// A recording for asciinema and its like, at its true times: .cast
+    Cast,
+    /// The bytes as the child wrote them: .raw, .bin
+    Raw,
+}
+
+impl ExportFormat {
+    /// By what a file's name ends in.
+    pub(super) fn of_ending(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "txt" | "log" => Some(Self::Txt),
+            "ansi" | "ans" => Some(Self::Ansi),
+            "html" | "htm" => Some(Self::Html),
+            "pdf" => Some(Self::Pdf),
+            "cast" => Some(Self::Cast),
+            "raw" | "bin" => Some(Self::Raw),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXPORT_HELP)]
+pub(super) struct Export {
+    /// Which terminal
+    pub(super) name: String,
+    /// As what [default: by how FILE ends]
+    #[arg(long, value_enum)]
+    pub(super) format: Option<ExportFormat>,
+    /// Where to; one that is there is replaced, once the export is whole. - is stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: PathBuf,
+    /// Of asciicast, for recordings [default: 3]
+    #[arg(long, value_name = "2|3", value_parser = clap::value_parser!(u8).range(2..=3))]
+    pub(super) cast_version: Option<u8>,
+    #[command(flatten)]
+    pub(super) range: Range,
+}
+
+const EXPORT_HELP: &str = "\
+An export that fails or is interrupted leaves nothing behind, and FILE as it was. It goes on over restarts of the
+supervisor, and takes the same memory however long the history is. Full-screen programs are in recordings and raw
+output; of them lines have what stands on the screen when they have ended.
+
+A PDF holds up to 1,000,000 pages or 10 GB; an export that comes to more is refused. Its pages are as wide as the
+terminal is, A4 at least; longer lines go on in the next row, marked in the margin. What its font (DejaVu Sans Mono)
+has no glyph for, such as Chinese, Japanese, Korean and emoji, is a box that can be selected as the text it is.
+
+Examples:
+  kaval export build -o build.html
+  kaval export build --tail 1000 -o build.pdf
+  kaval export agent -o agent.cast && asciinema play agent.cast
+  kaval export agent --format ansi -o - | less -R";
 
 #[derive(Debug, Args)]
 pub(super) struct Events {

@@ -360,7 +360,8 @@ impl Backlog {
     async fn show(self, offset: u64, person: &mut Person) -> Result<Option<End>, ClientError> {
         let mut client = Client::connect(&self.socket).await?;
         let (format, to) = (HistoryFormat::Ansi, Some(offset));
-        let req = client.request(Op::History { term: self.term, format, from: 0, to, tail: Some(self.lines) }).await?;
+        let req =
+            client.request(Op::History { term: self.term, format, from: 0, to, tail: Some(self.lines), timed: false }).await?;
         loop {
             let incoming = tokio::select! {
                 biased;

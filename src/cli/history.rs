@@ -1,4 +1,6 @@
 //! `kaval history`: what a terminal has put out, in one of several forms, over restarts of the supervisor.
+//!
+//! [`read`] is what `kaval export` reads with, too.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -8,27 +10,21 @@ use std::{
 
 use super::{
     Failure, Sockets,
-    args::{History, HistoryFormat},
+    args::{History, HistoryFormat, Range},
     commands, passing, reconnect, table,
 };
 use crate::{
     client::{Client, ClientError, Incoming, body},
+    export::Item,
     wire::{self, CommandInfo, Event, HistoryOk, Op, TermRef},
 };
 
 pub(super) async fn history(sockets: &Sockets, args: &History) -> Result<ExitCode, Failure> {
-    if let (Some(from), Some(to)) = (args.from, args.to)
-        && from > to
-    {
-        return Err(Failure::new(Failure::USAGE, format!("--from {from} is behind --to {to}: nothing lies between them")));
-    }
-    let (mut client, socket) = sockets.connect().await?;
-    let mut reading = Reading::new(socket, args);
-    while let Some(lost) = reading.follow(client).await? {
-        client = reconnect(&reading.socket, lost).await?;
-    }
-    if reading.tabulates {
-        commands::print(&table::commands(&commands_in(&reading.listed)?, io::stdout().is_terminal()))?;
+    let asked = Asked { name: &args.name, range: &args.range, format: format_of(args), timed: false };
+    let mut printer = Printer { listed: Vec::new(), tabulates: args.commands && !args.json };
+    read(sockets, &asked, &mut printer).await?;
+    if printer.tabulates {
+        commands::print(&table::commands(&commands_in(&printer.listed)?, io::stdout().is_terminal()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -51,73 +47,166 @@ fn commands_in(lines: &[u8]) -> Result<Vec<CommandInfo>, Failure> {
         .map_err(|error| Failure::new(Failure::FAILED, format!("the supervisor sent what is no list of commands: {error}")))
 }
 
+/// Prints as it comes, or gathers what is to become a table.
+struct Printer {
+    listed: Vec<u8>,
+    tabulates: bool,
+}
+
+impl Sink for Printer {
+    fn begin(&mut self, _: HistoryOk) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn take(&mut self, item: Item<'_>, _: u64) -> Result<(), Failure> {
+        match item {
+            Item::Lines(lines) if self.tabulates => self.listed.extend_from_slice(lines),
+            Item::Lines(data) | Item::Output { data, .. } => commands::write_all(data)?,
+            Item::Screen { .. } | Item::Resized { .. } | Item::Missing { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+/// What of a history is wanted, and how.
+pub(super) struct Asked<'a> {
+    pub(super) name: &'a str,
+    pub(super) range: &'a Range,
+    pub(super) format: wire::HistoryFormat,
+    /// Raw, with times, sizes, and the screen that it begins on.
+    pub(super) timed: bool,
+}
+
+/// Takes in what is read: each thing once, in order, whatever befalls the supervisor meanwhile.
+pub(super) trait Sink {
+    /// What there is. Comes first, and again after every reconnect.
+    fn begin(&mut self, there: HistoryOk) -> Result<(), Failure>;
+
+    /// A part of it, and the offset that has been read up to then.
+    fn take(&mut self, item: Item<'_>, reached: u64) -> Result<(), Failure>;
+}
+
+/// Reads to the end.
+pub(super) async fn read(sockets: &Sockets, asked: &Asked<'_>, sink: &mut impl Sink) -> Result<(), Failure> {
+    if let (Some(from), Some(to)) = (asked.range.from, asked.range.to)
+        && from > to
+    {
+        return Err(Failure::new(Failure::USAGE, format!("--from {from} is behind --to {to}: nothing lies between them")));
+    }
+    let (mut client, socket) = sockets.connect().await?;
+    let mut reading = Reading::new(socket, asked, sink);
+    while let Some(lost) = reading.follow(client).await? {
+        client = reconnect(&reading.socket, lost).await?;
+    }
+    Ok(())
+}
+
 /// Where the stream stands, over connections.
-struct Reading {
+struct Reading<'a, S> {
+    sink: &'a mut S,
     socket: PathBuf,
     term: TermRef,
     format: wire::HistoryFormat,
+    timed: bool,
     from: u64,
     to: Option<u64>,
     tail: Option<u64>,
     /// Where raw output goes on if nothing of it is missing: lines tell of what is missing by themselves.
     expected: Option<u64>,
-    /// Lines that would come again if the connection were lost now.
+    /// What would come again if the connection were lost now: lines, or a screen.
     unsettled: Vec<u8>,
-    /// What is shown as a table once it is all there.
-    listed: Vec<u8>,
-    tabulates: bool,
+    /// The screen that it begins on has come.
+    is_drawn: bool,
+    /// When the last timed event was.
+    last_us: u64,
 }
 
-impl Reading {
-    fn new(socket: PathBuf, args: &History) -> Self {
-        let (format, from) = (format_of(args), args.from.unwrap_or(0));
-        let expected = (format == wire::HistoryFormat::Raw && args.tail.is_none()).then_some(from);
+impl<'a, S: Sink> Reading<'a, S> {
+    fn new(socket: PathBuf, asked: &Asked<'_>, sink: &'a mut S) -> Self {
+        let (format, from) = (asked.format, asked.range.from.unwrap_or(0));
+        let expected = asked.range.start().filter(|_| format == wire::HistoryFormat::Raw);
         Self {
+            sink,
             socket,
-            term: args.name.as_str().into(),
+            term: asked.name.into(),
             format,
+            timed: asked.timed,
             from,
-            to: args.to,
-            tail: args.tail,
+            to: asked.range.to,
+            tail: asked.range.tail,
             expected,
             unsettled: Vec::new(),
-            listed: Vec::new(),
-            tabulates: args.commands && !args.json,
+            is_drawn: false,
+            last_us: 0,
         }
     }
 
-    /// Writes what comes on one connection: `None` at the stream's end, or why it can be asked for again.
+    /// Takes in what comes on one connection: `None` at the stream's end, or why it can be asked for again.
     async fn follow(&mut self, mut client: Client) -> Result<Option<ClientError>, Failure> {
         self.unsettled.clear();
-        let Self { term, format, from, to, tail, .. } = &*self;
-        let op = Op::History { term: term.clone(), format: *format, from: *from, to: *to, tail: *tail };
+        let Self { term, format, from, to, tail, timed, .. } = &*self;
+        let op = Op::History { term: term.clone(), format: *format, from: *from, to: *to, tail: *tail, timed: *timed };
         let stream = match client.request(op).await {
             Ok(stream) => stream,
             Err(error) => return passing(error).map(Some),
         };
         loop {
             match client.next().await {
-                Ok(Incoming::Ok { frame, .. }) => self.note_gap(body::<HistoryOk>(&frame)?.floor),
-                Ok(Incoming::Event(Event::Output { req, offset, data })) if req == stream => {
-                    self.take_output(offset, &data.0)?
-                }
-                Ok(Incoming::Event(Event::Lines { req, data, next, more })) if req == stream => {
-                    self.take_lines(&data.0, (!more).then_some(next))?;
+                Ok(Incoming::Ok { frame, .. }) => {
+                    let there = body::<HistoryOk>(&frame)?;
+                    self.sink.begin(there)?;
+                    self.note_gap(there.floor);
                 }
                 Ok(Incoming::Event(Event::End { req })) if req == stream => return Ok(None),
-                Ok(Incoming::Event(_)) => {}
+                Ok(Incoming::Event(event)) => self.take(event)?,
                 Ok(Incoming::Err { error, .. }) => return passing(error.into()).map(Some),
                 Err(error) => return passing(error).map(Some),
             }
         }
     }
 
-    fn take_output(&mut self, offset: u64, data: &[u8]) -> Result<(), Failure> {
+    fn take(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Output { offset, data, time_us, .. } => self.take_output(offset, &data.0, time_us),
+            Event::Lines { data, next, more, .. } => self.take_lines(&data.0, (!more).then_some(next)),
+            Event::Screen { offset, cols, rows, data, more, .. } if !self.is_drawn => {
+                self.unsettled.extend_from_slice(&data.0);
+                if more {
+                    return Ok(());
+                }
+                (self.is_drawn, self.from, self.tail) = (true, offset, None);
+                let data = std::mem::take(&mut self.unsettled);
+                self.sink.take(Item::Screen { cols, rows, data: &data }, offset)
+            }
+            // After a reconnect those at the offset come again.
+            Event::Resized { offset, time_us: Some(time_us), .. } if offset == self.from && time_us <= self.last_us => Ok(()),
+            Event::Resized { offset, cols, rows, time_us: Some(time_us), .. } => {
+                self.last_us = time_us;
+                self.sink.take(Item::Resized { cols, rows, time_us }, offset)
+            }
+            Event::Lagged { from, to, .. } => {
+                self.note_gap(to);
+                (self.from, self.expected) = (to, Some(to));
+                self.sink.take(Item::Missing { bytes: to - from }, to)
+            }
+            Event::Screen { .. }
+            | Event::Resized { .. }
+            | Event::Respawning { .. }
+            | Event::Exited { .. }
+            | Event::Detached { .. }
+            | Event::Piece { .. }
+            | Event::Happened { .. }
+            | Event::End { .. } => Ok(()),
+        }
+    }
+
+    fn take_output(&mut self, offset: u64, data: &[u8], time_us: Option<u64>) -> Result<(), Failure> {
         self.note_gap(offset);
         let end = offset + data.len() as u64;
         self.expected = self.expected.map(|_| end);
         (self.from, self.tail) = (end, None);
-        commands::write_all(data)
+        self.last_us = time_us.unwrap_or(0);
+        self.sink.take(Item::Output { data, time_us: self.last_us }, end)
     }
 
     /// Takes lines in; with all those before `next` they are there.
@@ -126,11 +215,7 @@ impl Reading {
         let Some(next) = next else { return Ok(()) };
         (self.from, self.tail) = (next, None);
         let lines = std::mem::take(&mut self.unsettled);
-        if self.tabulates {
-            self.listed.extend_from_slice(&lines);
-            return Ok(());
-        }
-        commands::write_all(&lines)
+        self.sink.take(Item::Lines(&lines), next)
     }
 
     /// Says on stderr, once, that raw output is missing before `offset`.

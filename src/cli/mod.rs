@@ -18,6 +18,7 @@ mod clipboard;
 mod commands;
 mod doctor;
 mod events;
+mod export;
 mod fit;
 mod history;
 mod keys;
@@ -187,6 +188,7 @@ async fn client_command(sockets: Sockets, command: Command) -> Result<ExitCode, 
         Command::Wait(wait) => wait::wait(&sockets, wait).await,
         Command::Screen(screen) => commands::screen(&sockets, &screen).await,
         Command::History(history) => history::history(&sockets, &history).await,
+        Command::Export(args) => export::export(&sockets, &args).await,
         Command::Events(args) => events::events(&sockets, args).await,
         Command::Doctor(args) => doctor::doctor(&sockets, &args).await,
         Command::Status(args) => status::status(&sockets, &args).await,

@@ -345,7 +345,7 @@ impl Session {
                 let size = Size::new(cols.into(), rows.into()).ok()?;
                 Some(Update::Screen { offset, size, data: std::mem::take(&mut self.screen).into() })
             }
-            Event::Output { req, offset, data } if req == stream => {
+            Event::Output { req, offset, data, .. } if req == stream => {
                 self.options.from = AttachFrom::Offset(offset + data.0.len() as u64);
                 Some(Update::Output { offset, data: data.0 })
             }

@@ -8,7 +8,7 @@ use std::{io, rc::Rc};
 use actix::Addr;
 use bytes::Bytes;
 use kaval_actors::{
-    TermId,
+    Size, TermId,
     log::piece::{PageStart, Piece},
     pty::Fate,
     terminal::{Attached, ClientId, Detach, Event as TermEvent, Pump, Terminal, Waiting},
@@ -102,12 +102,14 @@ async fn replay(
         let Ok(page) = history::page(terminal, PageStart::Offset(at), to, DATA_BYTES_MAX / 2).await else {
             return Ok(Replayed::Until(at));
         };
-        for piece in page.pieces {
+        for piece in history::joined(page.pieces) {
             match piece {
-                Piece::Output { offset, data, .. } => session.send(&Event::Output { req, offset, data: Data(data) }).await?,
+                Piece::Output { offset, data, .. } => {
+                    session.send(&Event::Output { req, offset, data: Data(data), time_us: None }).await?
+                }
                 Piece::Resize { offset, size, .. } => {
                     resized = true;
-                    session.send(&Event::Resized { req, offset, cols: size.cols(), rows: size.rows() }).await?;
+                    session.send(&size_event(req, offset, size)).await?;
                 }
                 Piece::Checkpoint { .. } => {}
                 Piece::Gap { from, .. } => return Ok(Replayed::Until(from)),
@@ -181,15 +183,9 @@ async fn forward(
 /// An event as frames: a long one in several.
 fn frames(req: u64, event: TermEvent) -> Vec<Event> {
     match event {
-        TermEvent::Screen { offset, size, data } => {
-            let (cols, rows) = (size.cols(), size.rows());
-            let pieces = pieces(&data);
-            let last = pieces.len() - 1;
-            let frame = |(i, data)| Event::Screen { req, offset, cols, rows, data: Data(data), more: i < last };
-            pieces.into_iter().enumerate().map(frame).collect()
-        }
-        TermEvent::Output { offset, data } => vec![Event::Output { req, offset, data: Data(data) }],
-        TermEvent::Resized { offset, size } => vec![Event::Resized { req, offset, cols: size.cols(), rows: size.rows() }],
+        TermEvent::Screen { offset, size, data } => screen(req, offset, size, &data),
+        TermEvent::Output { offset, data } => vec![Event::Output { req, offset, data: Data(data), time_us: None }],
+        TermEvent::Resized { offset, size } => vec![size_event(req, offset, size)],
         TermEvent::Lagged { from, to } => vec![Event::Lagged { req, from, to }],
         TermEvent::Waiting(Waiting { fate, due_ms }) => {
             let exit = match fate {
@@ -204,6 +200,19 @@ fn frames(req: u64, event: TermEvent) -> Vec<Event> {
     }
 }
 
+fn size_event(req: u64, offset: u64, size: Size) -> Event {
+    Event::Resized { req, offset, cols: size.cols(), rows: size.rows(), time_us: None }
+}
+
+/// A screen as frames: a long one in several.
+pub(super) fn screen(req: u64, offset: u64, size: Size, data: &Bytes) -> Vec<Event> {
+    let (cols, rows) = (size.cols(), size.rows());
+    let pieces = pieces(data);
+    let last = pieces.len() - 1;
+    let frame = |(i, data)| Event::Screen { req, offset, cols, rows, data: Data(data), more: i < last };
+    pieces.into_iter().enumerate().map(frame).collect()
+}
+
 fn pieces(data: &Bytes) -> Vec<Bytes> {
     let starts = (0..data.len().max(1)).step_by(DATA_BYTES_MAX);
     starts.map(|start| data.slice(start..data.len().min(start + DATA_BYTES_MAX))).collect()
@@ -211,8 +220,6 @@ fn pieces(data: &Bytes) -> Vec<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use kaval_actors::Size;
-
     use super::*;
 
     #[test]

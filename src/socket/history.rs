@@ -9,6 +9,8 @@
 //! **Invariants.** At most [`RENDERERS_MAX`] turns run at once, whatever is asked and by whomever, and a client that does not read holds none of
 //! them. A reading holds a page and the lines of a turn. It ends when its client has gone.
 
+mod timed;
+
 use std::{
     collections::VecDeque,
     io,
@@ -16,7 +18,7 @@ use std::{
 };
 
 use actix::Addr;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kaval_actors::{
     Size,
     log::{
@@ -58,6 +60,7 @@ pub(super) struct Wanted {
     pub(super) from: u64,
     pub(super) to: Option<u64>,
     pub(super) tail: Option<u64>,
+    pub(super) timed: bool,
 }
 
 /// Why a reading ended before it was through.
@@ -91,6 +94,7 @@ pub(super) async fn history(session: &Session, req: u64, term: &TermRef, wanted:
     let tail = wanted.tail;
     let result = match wanted.format {
         _ if tail == Some(0) => Ok(()),
+        HistoryFormat::Raw if wanted.timed => reading.send_timed(tail).await,
         HistoryFormat::Raw => reading.send_raw(tail).await,
         HistoryFormat::Text => reading.send_lines(write_text, tail).await,
         HistoryFormat::Ansi => reading.send_lines(write_styled, tail).await,
@@ -108,9 +112,12 @@ pub(super) async fn history(session: &Session, req: u64, term: &TermRef, wanted:
 }
 
 async fn begin<'a>(session: &'a Session, req: u64, term: &TermRef, wanted: Wanted) -> Answer<(Reading<'a>, HistoryOk)> {
-    let Wanted { from, to, tail, .. } = wanted;
+    let Wanted { from, to, tail, timed, format } = wanted;
     if tail.is_some() && from != 0 {
         return Err(WireError::new(Code::BadRequest, "history: tail goes without from"));
+    }
+    if timed && format != HistoryFormat::Raw {
+        return Err(WireError::new(Code::BadRequest, "history: only a raw one is timed"));
     }
     let (_, terminal) = ops::find(session, term).await?;
     let Page { floor, end, .. } = page(&terminal, PageStart::Offset(0), 0, 0).await?;
@@ -150,19 +157,24 @@ impl Reading<'_> {
     }
 
     async fn send_raw(&self, tail: Option<u64>) -> Result<(), Stop> {
-        let from = match tail {
-            Some(lines) => self.raw_tail(lines).await?,
-            None => self.from,
-        };
-        let mut next = Some(from.max(self.floor));
+        let mut next = Some(self.raw_start(tail).await?);
         while let Some(at) = next.filter(|at| *at < self.to) {
             let page = self.page(PageStart::Offset(at), self.to).await?;
-            for (offset, data) in outputs(page.pieces) {
-                self.session.send(&Event::Output { req: self.req, offset, data: Data(data) }).await?;
+            for (offset, data) in outputs(joined(page.pieces)) {
+                self.session.send(&Event::Output { req: self.req, offset, data: Data(data), time_us: None }).await?;
             }
             next = page.next;
         }
         Ok(())
+    }
+
+    /// Where raw output begins.
+    async fn raw_start(&self, tail: Option<u64>) -> Result<u64, Stop> {
+        let from = match tail {
+            Some(lines) => self.raw_tail(lines).await?,
+            None => self.from,
+        };
+        Ok(from.max(self.floor))
     }
 
     /// Commands that end in the range, and the one that runs: by the marks that the log has, then by those in output it has not got to yet.
@@ -379,6 +391,32 @@ fn outputs(pieces: Vec<Piece>) -> Vec<(u64, Bytes)> {
     pieces.into_iter().filter_map(output).collect()
 }
 
+/// Output that follows on output in one piece, as large as a frame takes, where its times are of no matter: it is read in pieces as small as
+/// it came in.
+pub(super) fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut all = Vec::new();
+    let mut pieces = pieces.into_iter().peekable();
+    while let Some(piece) = pieces.next() {
+        let Piece::Output { offset, time_ns, data } = piece else {
+            all.push(piece);
+            continue;
+        };
+        let mut whole = BytesMut::from(data);
+        while let Some(Piece::Output { data, .. }) = pieces.next_if(|next| follows(offset, whole.len(), next)) {
+            whole.extend_from_slice(&data);
+        }
+        all.push(Piece::Output { offset, time_ns, data: whole.freeze() });
+    }
+    all
+}
+
+fn follows(offset: u64, len: usize, next: &Piece) -> bool {
+    match next {
+        Piece::Output { offset: at, data, .. } => *at == offset + len as u64 && len + data.len() <= DATA_BYTES_MAX,
+        Piece::Resize { .. } | Piece::Checkpoint { .. } | Piece::Gap { .. } => false,
+    }
+}
+
 /// Writes a line, without the newline behind it.
 type WriteLine = fn(&mut String, &Line);
 
@@ -423,6 +461,21 @@ impl Printer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn output_is_joined_up_to_a_gap_and_to_what_a_frame_holds() {
+        let piece = |offset: u64, len: usize| Piece::Output { offset, time_ns: 0, data: vec![b'x'; len].into() };
+        let lengths =
+            |pieces: Vec<_>| outputs(joined(pieces)).iter().map(|(offset, data)| (*offset, data.len())).collect::<Vec<_>>();
+        let resize = Piece::Resize { offset: 5, time_ns: 0, size: Size::DEFAULT };
+        assert_eq!(joined(vec![piece(3, 2), resize.clone(), piece(5, 1)]), [piece(3, 2), resize, piece(5, 1)]);
+        assert_eq!(lengths(vec![piece(3, 2), piece(5, 1), piece(7, 1), piece(8, 1)]), [(3, 3), (7, 2)]);
+        let max = DATA_BYTES_MAX as u64;
+        assert_eq!(
+            lengths(vec![piece(0, DATA_BYTES_MAX - 1), piece(max - 1, 1), piece(max, 1)]),
+            [(0, DATA_BYTES_MAX), (max, 1)]
+        );
+    }
 
     #[test]
     fn frames_hold_whole_lines_where_one_fits() {

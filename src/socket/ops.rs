@@ -151,8 +151,8 @@ async fn independent(session: &Session, req: u64, op: Op) {
         Op::Kill { term, signal } => session.reply(req, kill(session, term, signal).await).await,
         Op::Rm { term } => session.reply(req, rm(session, term).await).await,
         Op::Screen { term, format } => session.reply(req, screen(session, &term, format).await).await,
-        Op::History { term, format, from, to, tail } => {
-            history::history(session, req, &term, Wanted { format, from, to, tail }).await;
+        Op::History { term, format, from, to, tail, timed } => {
+            history::history(session, req, &term, Wanted { format, from, to, tail, timed }).await;
         }
         Op::Rename { term, name } => session.reply(req, admin::rename(session, term, &name).await).await,
         Op::Clients { term } => session.reply(req, admin::clients(session, term).await).await,

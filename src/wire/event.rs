@@ -35,6 +35,9 @@ pub enum Event {
         offset: u64,
         /// The bytes.
         data: Data,
+        /// When they came, microseconds since the Unix epoch: in a timed history.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time_us: Option<u64>,
     },
     /// History, line by line.
     Lines {
@@ -58,8 +61,11 @@ pub enum Event {
         cols: u16,
         /// Rows.
         rows: u16,
+        /// When, microseconds since the Unix epoch: in a timed history.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time_us: Option<u64>,
     },
-    /// Output was left out, since the client was too far behind; a `screen` follows.
+    /// Output was left out, since the client was too far behind, and a `screen` follows; or, in a timed history, is no longer kept.
     Lagged {
         /// The stream.
         req: u64,

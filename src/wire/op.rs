@@ -159,7 +159,8 @@ pub enum Op {
         #[serde(default)]
         format: ScreenFormat,
     },
-    /// Reads history back. Answer: [`HistoryOk`], then `output` (raw) or `lines`, and `end`.
+    /// Reads history back. Answer: [`HistoryOk`], then `output` (raw) or `lines`, and `end`. Of a timed one `screen`, and then `output`, `resized` and
+    /// `lagged`.
     History {
         /// Which.
         term: TermRef,
@@ -176,6 +177,9 @@ pub enum Op {
         /// Only so many lines, the last ones; not together with `from`. With `to`, of those that left the screen before it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tail: Option<u64>,
+        /// With the screen where it begins, changes of size, and the time of everything; only of raw history.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        timed: bool,
     },
     /// Opens a stream of what happens. Answer: [`EventsOk`](super::EventsOk), then `event`, `end`.
     Events {

@@ -88,7 +88,7 @@ pub async fn watch(socket: PathBuf, name: String) -> Received {
 pub async fn history(socket: &Path, name: &str) -> (u64, Vec<u8>) {
     let mut client = Client::connect(socket).await.unwrap();
     let stream = client
-        .request(Op::History { term: name.into(), format: HistoryFormat::Raw, from: 0, to: None, tail: None })
+        .request(Op::History { term: name.into(), format: HistoryFormat::Raw, from: 0, to: None, tail: None, timed: false })
         .await
         .unwrap();
     let (mut floor, mut bytes): (Option<u64>, Vec<u8>) = (None, Vec::new());

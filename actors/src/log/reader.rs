@@ -242,13 +242,16 @@ fn append(pieces: &mut Vec<Piece>, next: u64, to: u64, offset: u64, value: &[u8]
         push_gap(pieces, start, end);
         return end;
     };
-    let data = Bytes::from(block.raw).slice((start - offset) as usize..(end - offset) as usize);
-    let mut before = 0;
-    let time_ns = block.spans.iter().find(|span| {
-        before += u64::from(span.len);
-        offset + before > start
-    });
-    pieces.push(Piece::Output { offset: start, time_ns: time_ns.map_or(0, |span| span.time_ns), data });
+    let (raw, mut begins) = (Bytes::from(block.raw), offset);
+    for span in block.spans {
+        let ends = begins + u64::from(span.len);
+        let (from, to) = (begins.max(start), ends.min(end));
+        if from < to {
+            let data = raw.slice((from - offset) as usize..(to - offset) as usize);
+            pieces.push(Piece::Output { offset: from, time_ns: span.time_ns, data });
+        }
+        begins = ends;
+    }
     end
 }
 
@@ -277,5 +280,32 @@ fn insert(pieces: &mut Vec<Piece>, at: u64, control: Piece) {
         pieces.insert(index + 1, control);
     } else {
         pieces.insert(index, control);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_of_a_block_comes_in_pieces_by_when_it_came() {
+        let mut block = Block::default();
+        for (bytes, time_ns) in [(&b"abc"[..], 1_000), (b"defg", 5_000), (b"hi", 9_000)] {
+            block.push(bytes, time_ns);
+        }
+        let stored = block.encode();
+        let pieces = |from: u64, to: u64| {
+            let mut pieces = Vec::new();
+            assert_eq!(append(&mut pieces, from, to, 100, &stored), to.min(109));
+            let output = |piece: &Piece| match piece {
+                Piece::Output { offset, time_ns, data } => (*offset, *time_ns, String::from_utf8_lossy(data).into_owned()),
+                other => panic!("{other:?}"),
+            };
+            pieces.iter().map(output).collect::<Vec<_>>()
+        };
+        let piece = |offset, time_ns, data: &str| (offset, time_ns, data.to_owned());
+        assert_eq!(pieces(100, 200), [piece(100, 1_000, "abc"), piece(103, 5_000, "defg"), piece(107, 9_000, "hi")]);
+        assert_eq!(pieces(102, 105), [piece(102, 1_000, "c"), piece(103, 5_000, "de")]);
+        assert_eq!(pieces(107, 109), [piece(107, 9_000, "hi")]);
     }
 }

@@ -31,8 +31,8 @@ pub fn screen(reader: &Reader, initial: Size, offset: u64) -> Result<Mirror, Sto
     Ok(mirror)
 }
 
-/// What makes the parser panic is left out, with the screen it was drawn on.
-fn draw(mirror: &mut Mirror, piece: &Piece) {
+/// Draws a piece. What makes the parser panic is left out, with the screen it was drawn on.
+pub fn draw(mirror: &mut Mirror, piece: &Piece) {
     let size = mirror.size();
     let drawn = match piece {
         Piece::Output { data, .. } => mirror.feed(data),
