@@ -192,6 +192,7 @@ impl<'a, S: Sink> Reading<'a, S> {
             Event::Screen { .. }
             | Event::Resized { .. }
             | Event::Respawning { .. }
+            | Event::Reaping { .. }
             | Event::Exited { .. }
             | Event::Detached { .. }
             | Event::Piece { .. }
