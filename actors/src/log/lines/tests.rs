@@ -41,6 +41,7 @@ struct Stage {
     /// Numbers whose lines nobody can know for sure: about a gap.
     unsure: Vec<std::ops::Range<u64>>,
     in_gap: Option<u64>,
+    gap_end: u64,
 }
 
 impl Stage {
@@ -49,7 +50,7 @@ impl Stage {
         world.set_size(ID, size);
         let model = Renderer::new(size);
         let (left, marks, unsure) = (Vec::new(), vec![(0, 0)], Vec::new());
-        Self { world, mirror: Mirror::new(size), model, left, marks, end: 0, unsure, in_gap: None }
+        Self { world, mirror: Mirror::new(size), model, left, marks, end: 0, unsure, in_gap: None, gap_end: u64::MAX }
     }
 
     fn draw(&mut self, bytes: &[u8]) {
@@ -67,10 +68,15 @@ impl Stage {
 
     fn resize(&mut self, size: Size) {
         self.world.set_size(ID, size);
+        let before = self.left.len() as u64;
         self.mirror.resize(size).unwrap();
         self.model.resize(self.end, size);
         self.left.extend(self.model.lines());
         self.marks.push((self.end, self.left.len() as u64));
+        if self.end == self.gap_end {
+            // Of several screens at one offset the last is gone on from, and nothing is before it.
+            self.unsure.push(before..self.left.len() as u64 + 1);
+        }
     }
 
     fn checkpoint(&mut self) {
@@ -85,6 +91,7 @@ impl Stage {
         self.world.writer.pass_or_fail();
         self.in_gap.get_or_insert(self.left.len() as u64);
         self.draw(bytes);
+        self.gap_end = self.end;
         self.world.begin_anew(ID, self.end);
     }
 
