@@ -115,6 +115,22 @@ fn await_reports(diag: &Path, id: &Value) {
     assert!(lines().contains("heap") && lines().contains("1 hibernated") && lines().contains("MB/min"), "{}", lines());
 }
 
+/// Screens of 32 MB each fill it up; once they are dropped there is room again, and the same supervisor goes on as before.
+#[test]
+fn what_is_given_back_makes_room_again() {
+    let config = "[memory]\nlimit = \"128MiB\"\nmirrors_max = \"1GiB\"\nhibernate_after = \"off\"\n";
+    let instance = Instance::start_with(config, &[]);
+    for n in 0..6 {
+        // Some may be too many already.
+        instance.run(&["new", "-d", &format!("large-{n}"), "--size", "1000x1000", "--", "sh", "-c", "printf MARK; exec cat"]);
+    }
+    instance.log.await_count("memory is near its limit", 1);
+    instance.log.await_count("memory is further from its limit", 1);
+    until("room for another", || instance.run(&["new", "-d", "another", "--", "cat"]).status.success());
+    until("the normal level", || status(&instance)["memory"]["level"] == 0);
+    assert_eq!(instance.ok(&["screen", "large-0"]), "MARK\n");
+}
+
 #[test]
 fn between_the_levels_only_what_costs_little_is_done() {
     let instance = settled();

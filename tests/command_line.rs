@@ -145,7 +145,7 @@ fn ls_lists_for_people_and_says_so_when_there_is_nothing() {
     instance.ok(&["new", "-d", "cat", "--", "cat"]);
     let listing = instance.ok(&["ls"]);
     let words: Vec<Vec<&str>> = listing.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(words[0], ["NAME", "STATE", "PID", "SIZE", "CLIENTS", "AGE", "OUTPUT", "COMMAND"]);
+    assert_eq!(words[0], ["NAME", "STATE", "PID", "SIZE", "CLIENTS", "AGE", "OUTPUT", "CPU", "MEMORY", "COMMAND"]);
     assert_eq!(words[1][..5], ["seven", "exited", "7", "-", "80x24"]);
     assert_eq!((&words[2][..2], words[2].last()), (&["cat", "live"][..], Some(&"cat")));
     assert!(!listing.contains('\x1b'), "no colours into a pipe");

@@ -148,7 +148,8 @@ fn series_stay_while_a_terminal_is_idle_and_go_when_it_is_removed() {
     shell(&instance, "gone", "echo once");
     instance.ok(&["wait", "gone", "--exit"]);
     instance.ok(&["wait", "idle", "--match", "once"]);
-    until("output was counted", || series(&scraped(&instance), "id=\"1\"").len() == 7);
+    let both = |text: &str| [1, 2].map(|id| series(text, &format!("id=\"{id}\"")).len());
+    until("output was counted", || both(&scraped(&instance)) == [7, 7]);
     let before = scraped(&instance);
     assert_eq!(series(&before, "id=\"1\""), series(&before, "id=\"2\""));
     instance.ok(&["rm", "gone"]);
@@ -164,7 +165,7 @@ fn the_largest_terminals_have_series_and_names_only_where_they_are_wanted() {
     shell(&some, "small", "exec cat");
     some.ok(&["new", "-d", "large", "--size", "300x100", "--", "sh", "-c", "echo ready; exec cat"]);
     some.ok(&["wait", "large", "--match", "ready"]);
-    until("the large one has been drawn", || series(&scraped(&some), "id=\"2\"").len() == 4);
+    until("the large one has been drawn", || series(&scraped(&some), "id=\"2\"").len() == 6);
     let text = scraped(&some);
     assert!(series(&text, "id=\"1\"").is_empty() && !text.contains("kaval_term_info"), "{text}");
     let none = Instance::start_with("[metrics]\nper_term = \"off\"\n", &ANYWHERE);

@@ -104,6 +104,11 @@ pub enum MemoryLimit {
     Bytes(ByteSize),
 }
 
+impl MemoryLimit {
+    /// With less, not even a supervisor without terminals would do.
+    pub const LEAST: ByteSize = ByteSize::mib(4);
+}
+
 /// `[diag]`
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -329,6 +334,11 @@ mod tests {
             ("[reap]\nidle_after = \"0\"\n", "line 2: reap.idle_after: 0s is no time to be idle for: use 8h or 2days, or off"),
             ("[reap]\nnotice = \"off\"\n", "line 2: reap.notice: \"off\" is no duration: use 500ms, 5s or 2min"),
             ("[reap]\nended_max = -1\n", "line 2: reap.ended_max: invalid value: integer `-1`"),
+            (
+                "[memory]\nlimit = \"1MiB\"\n",
+                "line 2: memory.limit: \"1MiB\" is less than a supervisor takes: use 4.0 MiB at least",
+            ),
+            ("[memory]\nlimit = \"much\"\n", "line 2: memory.limit: \"much\" is no size: use 512MiB or 2GB, or auto or off"),
             ("[journal]\nbytes_max = \"lots\"\n", "line 2: journal.bytes_max: \"lots\" is no size: use 64MiB"),
             ("[metrics]\naddress = \"localhost\"\n", "line 2: metrics.address: \"localhost\" is no address to listen at"),
             ("[metrics]\nper_term = \"many\"\n", "line 2: metrics.per_term: \"many\" is no choice of terminals"),

@@ -69,7 +69,12 @@ pub(super) mod memory_limit {
             "off" => Ok(MemoryLimit::Off),
             text => {
                 let wrong = |_| D::Error::custom(format!("{text:?} is no size: use 512MiB or 2GB, or auto or off"));
-                text.parse().map(MemoryLimit::Bytes).map_err(wrong)
+                let bytes: bytesize::ByteSize = text.parse().map_err(wrong)?;
+                if bytes < MemoryLimit::LEAST {
+                    let least = MemoryLimit::LEAST;
+                    return Err(D::Error::custom(format!("{text:?} is less than a supervisor takes: use {least} at least")));
+                }
+                Ok(MemoryLimit::Bytes(bytes))
             }
         }
     }

@@ -49,8 +49,10 @@ struct Sides {
 /// Where the package of that name lies, as cargo knows it.
 fn package(name: &str) -> PathBuf {
     let cargo = env::var_os("CARGO").expect("run by cargo");
+    // Packages that only other platforms need are not there.
+    let platform = format!("{}-unknown-linux-{}", env::consts::ARCH, if cfg!(target_env = "musl") { "musl" } else { "gnu" });
     let asked = Command::new(cargo)
-        .args(["metadata", "--offline", "--format-version", "1"])
+        .args(["metadata", "--offline", "--format-version", "1", "--filter-platform", &platform])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();

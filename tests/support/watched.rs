@@ -189,6 +189,10 @@ impl World {
         fault(&second, &prometheus);
         second.ok(&["wait", "flood", "--match", "noticed"]);
         let _client = rest(&first);
+        // What a program uses is there to be seen once it was looked at twice.
+        let burnt = "(increase(kaval_term_child_cpu_seconds_total{instance=\"first\"}[10m]) * on (instance, id) group_left () \
+                     kaval_term_info{name=\"widest\"}) > bool 0.5";
+        prometheus.await_answer(burnt, &[1.0]);
         Some(Self { first, second, prometheus, lags, missing, _client })
     }
 }

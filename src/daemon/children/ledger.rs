@@ -37,8 +37,8 @@ impl Ledger {
     }
 
     /// What was counted of a terminal that has no process any more.
-    pub(super) fn last(&self, id: TermId) -> Option<Duration> {
-        self.0.get(&id).map(|account| account.total)
+    pub(super) fn last(&self, id: TermId) -> Duration {
+        self.0.get(&id).map_or(Duration::ZERO, |account| account.total)
     }
 
     /// Forgets all but these.
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(enter(1, 8), (Duration::from_secs(7), 0.0));
         assert_eq!(enter(3, 12), (Duration::from_secs(9), 0.5));
         ledger.keep(|_| false);
-        assert_eq!(ledger.last(TermId(1)), None);
+        assert_eq!(ledger.last(TermId(1)), Duration::ZERO);
     }
 
     proptest! {

@@ -49,6 +49,7 @@ pub(super) async fn watch(registry: Addr<Registry>, groups: Option<Groups>) {
             (used, ledger)
         });
         let Ok((used, kept)) = pass.await else { return };
+        tracing::debug!(terms = used.len(), took_ms = begun.elapsed().as_secs_f64() * 1e3, "processes were looked at");
         ledger = kept;
         registry.do_send(NoteUse(used));
         sleep(EVERY.max(begun.elapsed() * REST)).await;
@@ -64,14 +65,14 @@ fn pass(terms: &[(TermId, Option<u32>)], groups: Option<&Groups>, ledger: &mut L
     let sums = if others.is_empty() { BTreeMap::new() } else { processes::sums(&processes::all(), &others) };
     let now = Instant::now();
     ledger.keep(|id| terms.iter().any(|(known, _)| *known == id));
-    let used = terms.iter().filter_map(|(id, _)| {
+    let used = terms.iter().map(|(id, _)| {
         let (group, sum) = (of_groups.get(id), sums.get(id));
         let Some(time) = group.map(|(time, _)| *time).or(sum.map(time_of)) else {
-            return ledger.last(*id).map(|cpu| (*id, ChildUse { cpu, share: 0.0, memory: 0 }));
+            return (*id, ChildUse { cpu: ledger.last(*id), share: 0.0, memory: 0 });
         };
         let memory = group.and_then(|(_, memory)| *memory).or(sum.map(memory_of)).unwrap_or(0);
         let (cpu, share) = ledger.enter(*id, time, now);
-        Some((*id, ChildUse { cpu, share, memory }))
+        (*id, ChildUse { cpu, share, memory })
     });
     used.collect()
 }
