@@ -120,6 +120,20 @@ impl Stage {
         self.world.writer.settings.limits = Limits { term_bytes_max, ..UNLIMITED };
         self.world.writer.pass_or_fail();
         self.world.writer.settings.limits = UNLIMITED;
+        self.doubt_the_beginning();
+    }
+
+    /// Where no screen is known at the floor, what stood there is not, nor what it made of what came up to the next one.
+    fn doubt_the_beginning(&mut self) {
+        let mut reader = self.reader();
+        let Some(Page { floor, .. }) = Reader::page(&reader, PageStart::Offset(0), 0, 0).unwrap() else { return };
+        let first = Source::anchor(&mut reader, Seek::After(floor)).unwrap();
+        match first {
+            Some(Anchor { offset, .. }) if floor == 0 || offset == floor => {}
+            Some(Anchor { line, .. }) => self.unsure.push(0..line + 1),
+            None if floor == 0 => {}
+            None => self.in_gap = Some(0),
+        }
     }
 
     fn reader(&self) -> Reader {
