@@ -135,7 +135,7 @@ impl Host for Kaval {
             let start = Instant::now();
             gate.await_done();
             await_end(&self.instance, id).await;
-            let screen = Op::Screen { term: TermRef::Id(id), format: ScreenFormat::Text };
+            let screen = Op::Screen { term: TermRef::Id(id), format: ScreenFormat::Text, at: None };
             let screen: ScreenOk = client.call(screen).await.unwrap();
             let seconds = start.elapsed().as_secs_f64();
             assert!(screen.offset >= bytes);

@@ -437,7 +437,7 @@ fn slope(points: &[(f64, f64)]) -> (f64, f64) {
 /// Microseconds until a screen is there.
 async fn shown(client: &mut Client, id: u32) -> f64 {
     let begun = Instant::now();
-    let _: ScreenOk = client.call(Op::Screen { term: TermRef::Id(id), format: ScreenFormat::Ansi }).await.unwrap();
+    let _: ScreenOk = client.call(Op::Screen { term: TermRef::Id(id), format: ScreenFormat::Ansi, at: None }).await.unwrap();
     begun.elapsed().as_secs_f64() * 1e6
 }
 

@@ -48,7 +48,7 @@ fn an_answer_that_no_frame_holds_is_an_error() {
             *size = Some(Size::new(1000, 1000).unwrap());
         }
         let _: NewOk = call(&mut client, huge).await.unwrap();
-        match call::<ScreenOk>(&mut client, Op::Screen { term: "huge".into(), format: ScreenFormat::Json }).await {
+        match call::<ScreenOk>(&mut client, Op::Screen { term: "huge".into(), format: ScreenFormat::Json, at: None }).await {
             Err(ClientError::Refused(error)) => assert_eq!(error.code, Code::Limit),
             other => panic!("{other:?}"),
         }

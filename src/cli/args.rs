@@ -9,7 +9,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use kaval_actors::{Name, Size, log::journal::DataPath};
 use signal_hook::low_level::signal_name;
 
-use crate::config::Listen;
+use super::when::When;
+use crate::{config::Listen, wire::Moment};
 
 /// Keeps terminals alive: a shell, a build or an agent goes on when the window, the connection or kaval itself is gone.
 ///
@@ -315,6 +316,36 @@ pub(super) struct Screen {
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     pub(super) json: bool,
+    /// As it was then: an offset, or a time as in history --since
+    #[arg(long, value_name = "OFFSET|TIME", value_parser = moment)]
+    pub(super) at: Option<Moment>,
+}
+
+/// Digits are an offset; anything else is a time.
+fn moment(text: &str) -> Result<Moment, String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().map(Moment::Offset).map_err(|_| format!("{text} is no offset: it is too large"));
+    }
+    text.parse().map(|When(ms)| Moment::Time(ms))
+}
+
+/// Lines by number: from the first to before the second, or to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LineRange {
+    pub(super) from: u64,
+    pub(super) to: Option<u64>,
+}
+
+fn line_range(text: &str) -> Result<LineRange, String> {
+    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is no line number"));
+    let (from, to) =
+        text.split_once("..").ok_or_else(|| format!("{text:?} is no range of lines: write 100..200, 100.. or ..200"))?;
+    let from = if from.is_empty() { 0 } else { number(from)? };
+    let to = if to.is_empty() { None } else { Some(number(to)?) };
+    match to {
+        Some(to) if to < from => Err(format!("line {from} is behind line {to}: nothing lies between them")),
+        _ => Ok(LineRange { from, to }),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -336,6 +367,12 @@ pub(super) struct History {
     pub(super) format: HistoryFormat,
     #[command(flatten)]
     pub(super) range: Range,
+    /// These lines, counted from 0 at the terminal's creation: 100..200 is from 100 to before 200; also 100.. and ..200
+    #[arg(long, value_name = "A..B", value_parser = line_range, conflicts_with_all = ["from", "to", "tail", "since", "until", "commands"])]
+    pub(super) lines: Option<LineRange>,
+    /// With --lines: show full-screen programs, too, by what stood on the screen when they went
+    #[arg(long, requires = "lines")]
+    pub(super) frames: bool,
     /// List the commands that its shell told of (see config/shell/), not the output
     #[arg(long, conflicts_with = "format")]
     pub(super) commands: bool,
@@ -356,6 +393,12 @@ pub(super) struct Range {
     /// To before this offset: of lines, those that left the screen before
     #[arg(long, value_name = "OFFSET")]
     pub(super) to: Option<u64>,
+    /// What came at this time or later: 2026-11-23T14:30:00Z, "2026-11-23 14:30", 14:30, "10m ago"
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "tail"])]
+    pub(super) since: Option<When>,
+    /// What came before this time
+    #[arg(long, value_name = "TIME", conflicts_with = "to")]
+    pub(super) until: Option<When>,
 }
 
 impl Range {

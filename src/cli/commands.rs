@@ -145,7 +145,7 @@ pub(super) async fn screen(sockets: &Sockets, args: &Screen) -> Result<ExitCode,
         (false, ScreenFormat::Ansi) => wire::ScreenFormat::Ansi,
         (false, ScreenFormat::Text) => wire::ScreenFormat::Text,
     };
-    let screen: ScreenOk = client.call(Op::Screen { term: args.name.as_str().into(), format }).await?;
+    let screen: ScreenOk = client.call(Op::Screen { term: args.name.as_str().into(), format, at: args.at }).await?;
     match (screen.text, screen.data, screen.screen) {
         (Some(text), _, _) => print(&text)?,
         (_, Some(data), _) => write_all(&data.0)?,

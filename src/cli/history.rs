@@ -8,18 +8,24 @@ use std::{
     process::ExitCode,
 };
 
+use serde_json::json;
+
 use super::{
     Failure, Sockets,
-    args::{History, HistoryFormat, Range},
+    args::{History, HistoryFormat, LineRange, Range},
     commands, passing, reconnect, table,
+    when::When,
 };
 use crate::{
     client::{Client, ClientError, Incoming, body},
     export::Item,
-    wire::{self, CommandInfo, Event, HistoryOk, Op, TermRef},
+    wire::{self, CommandInfo, Event, HistoryOk, LineItem, LinesAsked, LinesAt, LinesOk, Op, SeekOk, TermRef},
 };
 
 pub(super) async fn history(sockets: &Sockets, args: &History) -> Result<ExitCode, Failure> {
+    if let Some(range) = args.lines {
+        return lines(sockets, args, range).await;
+    }
     let asked = Asked { name: &args.name, range: &args.range, format: format_of(args), timed: false };
     let mut printer = Printer { listed: Vec::new(), tabulates: args.commands && !args.json };
     read(sockets, &asked, &mut printer).await?;
@@ -27,6 +33,91 @@ pub(super) async fn history(sockets: &Sockets, args: &History) -> Result<ExitCod
         commands::print(&table::commands(&commands_in(&printer.listed)?, io::stdout().is_terminal()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn check_times(args: &Range) -> Result<(), Failure> {
+    if args.since.is_some_and(When::is_to_come) {
+        return Err(Failure::new(Failure::USAGE, "--since is a time that is yet to come"));
+    }
+    match (args.since, args.until) {
+        (Some(since), Some(until)) if since > until => {
+            Err(Failure::new(Failure::USAGE, "--since is behind --until: nothing lies between them"))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn offset_at(client: &mut Client, name: &str, time: u64) -> Result<u64, Failure> {
+    let SeekOk { offset, .. } = client.call(Op::Seek { term: name.into(), time }).await?;
+    Ok(offset)
+}
+
+/// Lines by number, page by page. What was written is not asked for again, whatever comes between.
+async fn lines(sockets: &Sockets, args: &History, range: LineRange) -> Result<ExitCode, Failure> {
+    let print = match format_of(args) {
+        wire::HistoryFormat::Json => print_object,
+        wire::HistoryFormat::Text | wire::HistoryFormat::Ansi => print_line,
+        wire::HistoryFormat::Raw | wire::HistoryFormat::Commands => {
+            return Err(Failure::new(Failure::USAGE, "--lines goes with text, ansi and json: raw output has no lines"));
+        }
+    };
+    let (mut client, socket) = sockets.connect().await?;
+    let styled = format_of(args) == wire::HistoryFormat::Ansi;
+    let mut at = range.from;
+    let mut is_first = true;
+    while range.to.is_none_or(|to| at < to) {
+        let max = range.to.map_or(u64::MAX, |to| to - at);
+        let term = args.name.as_str().into();
+        let asked = LinesAsked { term, at: LinesAt::Line(at), back: false, max, styled, frames: args.frames };
+        let page: LinesOk = match client.call(Op::Lines(asked)).await {
+            Ok(page) => page,
+            Err(error) => {
+                let lost = passing(error)?;
+                client = reconnect(&socket, lost).await?;
+                continue;
+            }
+        };
+        if std::mem::take(&mut is_first) {
+            check_found(&args.name, range, &page)?;
+        }
+        let is_wanted = |item: &&LineItem| item.number.is_none_or(|number| is_before(number, range.to));
+        let text: String = page.items.iter().filter(is_wanted).map(print).collect();
+        commands::write_all(text.as_bytes())?;
+        match page.after {
+            Some(after) if after > at => at = after,
+            Some(_) | None => break,
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_before(number: u64, to: Option<u64>) -> bool {
+    to.is_none_or(|to| number < to)
+}
+
+/// Nothing there is an error, and says what there is instead.
+fn check_found(name: &str, range: LineRange, page: &LinesOk) -> Result<(), Failure> {
+    let LineRange { from, to } = range;
+    let numbers: Vec<u64> = page.items.iter().filter_map(|item| item.number).collect();
+    if numbers.iter().any(|number| is_before(*number, to)) || to == Some(from) {
+        return Ok(());
+    }
+    let message = match numbers.first() {
+        Some(first) => {
+            format!("those lines of {name} are not kept ({}): the first that is has number {first}", page.floor_reason)
+        }
+        None if from > 0 => format!("{name} has no line {from} yet"),
+        None => return Ok(()),
+    };
+    Err(Failure::new(Failure::FAILED, message))
+}
+
+fn print_line(item: &LineItem) -> String {
+    item.line.clone() + "\n"
+}
+
+fn print_object(item: &LineItem) -> String {
+    json!(item).to_string() + "\n"
 }
 
 fn format_of(args: &History) -> wire::HistoryFormat {
@@ -93,8 +184,16 @@ pub(super) async fn read(sockets: &Sockets, asked: &Asked<'_>, sink: &mut impl S
     {
         return Err(Failure::new(Failure::USAGE, format!("--from {from} is behind --to {to}: nothing lies between them")));
     }
+    check_times(asked.range)?;
     let (mut client, socket) = sockets.connect().await?;
-    let mut reading = Reading::new(socket, asked, sink);
+    let mut range = asked.range.clone();
+    if let Some(When(time)) = range.since {
+        range.from = Some(offset_at(&mut client, asked.name, time).await?);
+    }
+    if let Some(When(time)) = range.until {
+        range.to = Some(offset_at(&mut client, asked.name, time).await?);
+    }
+    let mut reading = Reading::new(socket, &Asked { range: &range, ..*asked }, sink);
     while let Some(lost) = reading.follow(client).await? {
         client = reconnect(&reading.socket, lost).await?;
     }

@@ -27,6 +27,7 @@ mod status;
 mod table;
 mod upgrade;
 mod wait;
+mod when;
 
 use std::{
     env,

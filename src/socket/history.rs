@@ -37,6 +37,7 @@ use tokio::task::spawn_blocking;
 
 use super::{
     connection::Session,
+    lines,
     ops::{self, Answer},
 };
 use crate::wire::{Code, DATA_BYTES_MAX, Data, Empty, Event, HistoryFormat, HistoryOk, TermRef, WireError};
@@ -50,8 +51,6 @@ const TURN_MAX: Duration = Duration::from_millis(50);
 const TURN_BYTES: usize = DATA_BYTES_MAX / 2;
 /// Most commands of a tail: they wait together.
 const TAIL_COMMANDS_MAX: u64 = 10_000;
-/// How far back the search for the last lines begins: one interval of checkpoints.
-const TAIL_BYTES_FIRST: u64 = 256 << 10;
 
 /// What of a history is wanted, and how.
 #[derive(Debug, Clone, Copy)]
@@ -253,20 +252,10 @@ impl Reading<'_> {
         self.render(start, Printer { write: Some(write), skip, count: 0 }).await.map(|_| ())
     }
 
-    /// Where to begin so that at least `lines` lines come, and how many come before them. Going back by what the lines so far
-    /// took, it renders a few times what is wanted, however long the history is.
+    /// Where to begin so that the last `lines` lines come, and how many come before them.
     async fn tail(&self, lines: u64) -> Result<(u64, u64), Stop> {
-        let mut back = TAIL_BYTES_FIRST;
-        loop {
-            let start = self.to.saturating_sub(back);
-            let (count, began) = self.render(start, Printer { write: None, skip: 0, count: 0 }).await?;
-            // The first may have begun to leave before.
-            if count > lines || began <= self.floor {
-                return Ok((start, count.saturating_sub(lines)));
-            }
-            let estimate = u128::from(back) * (u128::from(lines) + 1) / u128::from(count.max(1)) * 5 / 4;
-            back = u64::try_from(estimate).unwrap_or(u64::MAX).clamp(back.saturating_mul(2), back.saturating_mul(64));
-        }
+        let until = (!self.is_newest).then_some(self.to);
+        Ok(lines::tail(self.session, &self.terminal, lines, until).await?)
     }
 
     /// Renders from the newest checkpoint at or before `start`, and sends what the printer prints: how many lines came, and where rendering

@@ -18,6 +18,7 @@ mod connection;
 mod events;
 mod foreground;
 mod history;
+mod lines;
 mod ops;
 mod status;
 

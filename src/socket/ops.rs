@@ -33,13 +33,13 @@ use super::{
     events,
     foreground::Foreground,
     history::{self, Wanted},
-    status,
+    lines, status,
 };
 use crate::{
     vitals::BUDGET,
     wire::{
-        AttachFrom, AttachMode, AttachOk, Code, Data, DetachOk, Empty, FRAME_BYTES_MAX, LsOk, NewOk, Op, Request, ScreenFormat,
-        ScreenOk, TermInfo, TermRef, WireError,
+        AttachFrom, AttachMode, AttachOk, Code, Data, DetachOk, Empty, FRAME_BYTES_MAX, LsOk, Moment, NewOk, Op, Request,
+        ScreenFormat, ScreenOk, TermInfo, TermRef, WireError,
     },
 };
 
@@ -150,7 +150,9 @@ async fn independent(session: &Session, req: u64, op: Op) {
         Op::Status => session.reply(req, status::status(session).await).await,
         Op::Kill { term, signal } => session.reply(req, kill(session, term, signal).await).await,
         Op::Rm { term } => session.reply(req, rm(session, term).await).await,
-        Op::Screen { term, format } => session.reply(req, screen(session, &term, format).await).await,
+        Op::Screen { term, format, at } => session.reply(req, screen(session, &term, format, at).await).await,
+        Op::Seek { term, time } => session.reply(req, lines::seek(session, &term, time).await).await,
+        Op::Lines(asked) => session.reply(req, lines::lines(session, &asked).await).await,
         Op::History { term, format, from, to, tail, timed } => {
             history::history(session, req, &term, Wanted { format, from, to, tail, timed }).await;
         }
@@ -296,14 +298,17 @@ async fn rm(session: &Session, term: TermRef) -> Answer<Empty> {
     })
 }
 
-async fn screen(session: &Session, term: &TermRef, format: ScreenFormat) -> Answer<ScreenOk> {
+async fn screen(session: &Session, term: &TermRef, format: ScreenFormat, at: Option<Moment>) -> Answer<ScreenOk> {
     let (record, terminal) = find(session, term).await?;
     let kind = match format {
         ScreenFormat::Text => SnapshotKind::Text,
         ScreenFormat::Ansi => SnapshotKind::Ansi,
         ScreenFormat::Json => SnapshotKind::Cells,
     };
-    let snapshot = terminal.send(TakeSnapshot(kind)).await.map_err(gone)?;
+    let snapshot = match at {
+        None => terminal.send(TakeSnapshot(kind)).await.map_err(gone)?,
+        Some(at) => lines::screen_at(session, &record, &terminal, at, kind).await?,
+    };
     let mut ok = ScreenOk {
         name: record.name.to_string(),
         id: record.id.0,

@@ -14,6 +14,7 @@
 
 mod admin;
 mod event;
+mod lines;
 mod op;
 mod status;
 
@@ -26,6 +27,7 @@ pub use self::{
         TermOutcome, UpgradeOk,
     },
     event::{Data, Event, EventInfo, ExitInfo, signal_text},
+    lines::{LineItem, LinesAsked, LinesAt, LinesOk, Moment, SeekOk},
     op::{
         AttachFrom, AttachMode, AttachOk, CommandInfo, Empty, HistoryFormat, HistoryOk, LsOk, NewOk, OPS, Op, Request,
         ScreenFormat, ScreenOk, TermInfo, TermRef,
@@ -97,6 +99,8 @@ pub enum Code {
     FrameTooLong,
     /// A frame, or the hello, did not come in time.
     Timeout,
+    /// What was asked for of a history is not kept: it was removed, lost, or not logged.
+    NotKept,
     /// There are as many connections, terminals or pending requests as there may be.
     Limit,
     /// The supervisor is near the limit of its memory: nothing new is taken on until there is room again.

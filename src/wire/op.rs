@@ -8,7 +8,11 @@ use kaval_actors::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{ExitInfo, event::Data};
+use super::{
+    ExitInfo,
+    event::Data,
+    lines::{LinesAsked, Moment},
+};
 
 /// A request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +37,8 @@ pub const OPS: &[&str] = &[
     "rm",
     "screen",
     "history",
+    "lines",
+    "seek",
     "clients",
     "events",
     "status",
@@ -151,13 +157,25 @@ pub enum Op {
         /// Which.
         term: TermRef,
     },
-    /// The screen as it is. Answer: [`ScreenOk`].
+    /// The screen as it is, or as it was. Answer: [`ScreenOk`].
     Screen {
         /// Which.
         term: TermRef,
         /// How.
         #[serde(default)]
         format: ScreenFormat,
+        /// When; now if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Moment>,
+    },
+    /// A page of lines by number, for who scrolls. Answer: [`LinesOk`](super::LinesOk).
+    Lines(LinesAsked),
+    /// How far a terminal's output had come at a time. Answer: [`SeekOk`](super::SeekOk).
+    Seek {
+        /// Whose.
+        term: TermRef,
+        /// When: milliseconds since the Unix epoch.
+        time: u64,
     },
     /// Reads history back. Answer: [`HistoryOk`], then `output` (raw) or `lines`, and `end`. Of a timed one `screen`, and then `output`, `resized` and
     /// `lagged`.

@@ -6,6 +6,8 @@
 //!   r ++ offset ++ ordinal        the size became this, there
 //!   c ++ offset ++ ordinal        a part of a checkpoint, which rebuilds the screen as it was there
 //!   m ++ offset                   marks in a row, of which the first ends there (`marks`)
+//!   l ++ offset                   how many lines had left the screen of the checkpoint there: `Count`
+//!   n ++ offset                   the same of one that was taken without counting, and from which the screen counts on
 //!   s                             how far the tree is: `Standing`
 //! ```
 //!
@@ -15,7 +17,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{block::Damaged, piece::GapReason, scanner::Scanner};
-use crate::{Size, mirror};
+use crate::{
+    Size,
+    mirror::{self, LINES_VERSION},
+};
 
 /// What a key says about its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +29,8 @@ pub(super) enum Key {
     Resize(u64, u32),
     Checkpoint(u64, u32),
     Marks(u64),
+    Lines(u64),
+    Base(u64),
 }
 
 /// Where the tree's own standing is kept.
@@ -36,6 +43,8 @@ impl Key {
             Self::Resize(offset, ordinal) => (b'r', offset, Some(ordinal)),
             Self::Checkpoint(offset, ordinal) => (b'c', offset, Some(ordinal)),
             Self::Marks(offset) => (b'm', offset, None),
+            Self::Lines(offset) => (b'l', offset, None),
+            Self::Base(offset) => (b'n', offset, None),
         };
         let mut key = vec![kind];
         key.extend(offset.to_be_bytes());
@@ -49,6 +58,8 @@ impl Key {
         match key[0] {
             b'b' => (key.len() == 9).then_some(Self::Block(offset)),
             b'm' => (key.len() == 9).then_some(Self::Marks(offset)),
+            b'l' => (key.len() == 9).then_some(Self::Lines(offset)),
+            b'n' => (key.len() == 9).then_some(Self::Base(offset)),
             b'r' => Some(Self::Resize(offset, ordinal()?)),
             b'c' => Some(Self::Checkpoint(offset, ordinal()?)),
             _ => None,
@@ -57,7 +68,8 @@ impl Key {
 
     pub(super) fn offset(self) -> u64 {
         match self {
-            Self::Block(offset) | Self::Resize(offset, _) | Self::Checkpoint(offset, _) | Self::Marks(offset) => offset,
+            Self::Block(offset) | Self::Resize(offset, _) | Self::Checkpoint(offset, _) => offset,
+            Self::Marks(offset) | Self::Lines(offset) | Self::Base(offset) => offset,
         }
     }
 }
@@ -144,6 +156,28 @@ impl<'a> Control<'a> {
     }
 }
 
+/// A line number on record, under a checksum: of the first line that leaves behind a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) line: u64,
+    pub(super) time_ns: u64,
+}
+
+impl Count {
+    pub(super) fn encode(self) -> Vec<u8> {
+        let body = [LINES_VERSION.to_le_bytes().as_slice(), &self.line.to_le_bytes()].concat();
+        Control::encode(self.time_ns, &body)
+    }
+
+    /// `None` if it is damaged, or of another version: it is counted anew.
+    pub(super) fn decode(value: &[u8]) -> Option<Self> {
+        let Control { time_ns, body } = Control::decode(value).ok()?;
+        let (version, line) = body.split_at_checked(4)?;
+        let line = u64::from_le_bytes(line.try_into().ok()?);
+        (version == LINES_VERSION.to_le_bytes()).then_some(Self { line, time_ns })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -152,12 +186,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_read_back_and_sort_by_offset(a in any::<u64>(), b in any::<u64>(), ordinal in any::<u32>(), kind in 0usize..4) {
+        fn keys_read_back_and_sort_by_offset(a in any::<u64>(), b in any::<u64>(), ordinal in any::<u32>(), kind in 0usize..6) {
             let key = |offset| {
-                [Key::Block(offset), Key::Resize(offset, ordinal), Key::Checkpoint(offset, ordinal), Key::Marks(offset)][kind]
+                let (a, b) = (Key::Resize(offset, ordinal), Key::Checkpoint(offset, ordinal));
+                [Key::Block(offset), a, b, Key::Marks(offset), Key::Lines(offset), Key::Base(offset)][kind]
             };
             prop_assert_eq!(Key::decode(&key(a).encode()), Some(key(a)));
             prop_assert_eq!(key(a).encode().cmp(&key(b).encode()), a.cmp(&b));
+        }
+
+        #[test]
+        fn a_line_number_reads_back_and_one_of_another_version_is_none(line in any::<u64>(), time_ns in any::<u64>()) {
+            let count = Count { line, time_ns };
+            prop_assert_eq!(Count::decode(&count.encode()), Some(count));
+            let body = [(LINES_VERSION + 1).to_le_bytes().as_slice(), &line.to_le_bytes()].concat();
+            prop_assert_eq!(Count::decode(&Control::encode(time_ns, &body)), None);
         }
 
         #[test]

@@ -69,6 +69,13 @@ pub enum GapReason {
     Fault,
 }
 
+impl GapReason {
+    /// What a history as text has in place of what is missing.
+    pub fn note(self, from: u64, to: u64) -> String {
+        format!("[… {} bytes not kept: {self} …]", to - from)
+    }
+}
+
 impl fmt::Display for GapReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -12,13 +12,14 @@ use bytes::Bytes;
 
 use super::{
     block::{self, Block, Damaged, RAW_BYTES_MAX},
-    key::{Control, Key, STANDING, Standing},
+    key::{Control, Count, Key, STANDING, Standing},
+    lines::{Anchor, Seek},
     marks::{MarkPage, Pack},
     piece::{GapReason, Page, PageStart, Piece},
     store::{Store, StoreError, Tree},
     tree,
 };
-use crate::TermId;
+use crate::{TermId, mirror};
 
 /// A screen on record.
 struct Checkpoint {
@@ -88,6 +89,125 @@ impl Reader {
             page.next = (next < to).then_some(next);
         }
         Ok(Some(page))
+    }
+
+    /// An anchor of what is on disk, if it has the one that is looked for.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn anchor(&self, seek: Seek) -> Result<Option<Anchor>, StoreError> {
+        let Some(Standing { floor, end, .. }) = self.standing()? else { return Ok(None) };
+        match seek {
+            Seek::Offset(offset) => self.anchor_before(floor, offset.min(end)),
+            Seek::After(offset) => self.anchor_after(offset.max(floor), end),
+            Seek::Line(line) => bisect(floor, end, |offset| {
+                self.anchor_before(floor, offset).map(|anchor| (anchor.is_none_or(|anchor| anchor.line <= line), anchor))
+            }),
+        }
+    }
+
+    fn anchor_before(&self, floor: u64, offset: u64) -> Result<Option<Anchor>, StoreError> {
+        let (first, mut last) = (Key::Lines(floor).encode(), Key::Lines(offset).encode());
+        while first <= last {
+            let Some((key, value)) = self.tree.range_back(first.as_slice()..=last.as_slice(), 1)?.pop() else { break };
+            if let Some(anchor) = anchor(&key, &value) {
+                return Ok(Some(anchor));
+            }
+            if key == first {
+                break;
+            }
+            last = predecessor(key);
+        }
+        Ok(None)
+    }
+
+    fn anchor_after(&self, offset: u64, end: u64) -> Result<Option<Anchor>, StoreError> {
+        let (mut first, last) = (Key::Lines(offset).encode(), Key::Lines(end).encode());
+        while first <= last {
+            let Some((key, value)) = self.tree.range(first.as_slice()..=last.as_slice(), 1)?.pop() else { break };
+            if let Some(anchor) = anchor(&key, &value) {
+                return Ok(Some(anchor));
+            }
+            first = [key.as_slice(), &[0]].concat();
+        }
+        Ok(None)
+    }
+
+    /// How many lines had left where a screen began to count, if that is known.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn base(&self, since: u64) -> Result<Option<u64>, StoreError> {
+        if since == 0 {
+            return Ok(Some(0));
+        }
+        for key in [Key::Base(since), Key::Lines(since)] {
+            if let Some(count) = self.tree.get(&key.encode())?.and_then(|value| Count::decode(&value)) {
+                return Ok(Some(count.line));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest checkpoint, if its line number is not known.
+    pub(super) fn uncounted(&self) -> Result<Option<u64>, StoreError> {
+        let Some(Standing { floor, end, .. }) = self.standing()? else { return Ok(None) };
+        let Some(newest) = self.checkpoint(end)?.map(|checkpoint| checkpoint.place.offset).filter(|newest| *newest >= floor)
+        else {
+            return Ok(None);
+        };
+        let count = self.tree.get(&Key::Lines(newest).encode())?.and_then(|value| Count::decode(&value));
+        Ok(count.is_none().then_some(newest))
+    }
+
+    /// The first checkpoint behind `offset`: where it is, and what it counts.
+    pub(super) fn checkpoint_after(&self, offset: u64) -> Result<Option<(u64, u64, Option<mirror::Tally>)>, StoreError> {
+        let mut first = Key::Checkpoint(offset.saturating_add(1), 0).encode();
+        loop {
+            let last = Key::Checkpoint(u64::MAX, u32::MAX).encode();
+            let Some((key, _)) = self.tree.range(first.as_slice()..=last.as_slice(), 1)?.pop() else { return Ok(None) };
+            let Some(at) = Key::decode(&key).map(Key::offset) else { return Ok(None) };
+            if let Some(Checkpoint { piece: Piece::Checkpoint { offset, time_ns, data }, .. }) = self.checkpoint(at)?
+                && offset == at
+            {
+                return Ok(Some((offset, time_ns, mirror::tally(&data))));
+            }
+            first = [Key::Checkpoint(at, u32::MAX).encode().as_slice(), &[0]].concat();
+        }
+    }
+
+    /// The offset of the first byte on disk that came at or after that time; `None` if all came before. Where the clock was set back, of
+    /// one of the times that it was that late.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn at_time(&self, time_ns: u64) -> Result<Option<u64>, StoreError> {
+        let Some(Standing { floor, end, .. }) = self.standing()? else { return Ok(None) };
+        let block_before = |offset: u64| {
+            let (first, last) = (Key::Block(floor).encode(), Key::Block(offset).encode());
+            self.tree.range_back(first.as_slice()..=last.as_slice(), 1).map(|mut blocks| blocks.pop())
+        };
+        let earlier = bisect(floor, end, |offset| {
+            let block = block_before(offset)?;
+            let is_earlier =
+                block.as_ref().and_then(|(_, value)| block::peek(value)).is_none_or(|(_, first_ns)| first_ns < time_ns);
+            Ok((is_earlier, block))
+        })?;
+        let behind = match earlier {
+            Some((key, value)) => {
+                let (offset, mut before) = (Key::decode(&key).map_or(floor, Key::offset), 0);
+                for span in Block::decode(&value).map(|block| block.spans).unwrap_or_default() {
+                    if span.time_ns >= time_ns {
+                        return Ok(Some(offset + before));
+                    }
+                    before += u64::from(span.len);
+                }
+                offset + before.max(1)
+            }
+            None => floor,
+        };
+        let next = self.tree.range(Key::Block(behind).encode().as_slice()..=Key::Block(end).encode().as_slice(), 1)?;
+        Ok(next.first().and_then(|(key, _)| Key::decode(key)).map(Key::offset))
     }
 
     /// Marks that end behind `after`, and how far output was listened to. `None` if nothing was ever logged.
@@ -195,6 +315,33 @@ impl Reader {
         let piece = |data: Vec<u8>| Piece::Checkpoint { offset, time_ns: last.time_ns, data: data.into() };
         Ok(data.map(|data| Checkpoint { piece: piece(data), place: Place { offset, ordinal } }))
     }
+}
+
+/// What `probe` finds at the last offset from `floor` to `end` at which it says that it is still before what is looked for; that it says up
+/// to some offset, and behind it not.
+pub(crate) fn bisect<T, E>(
+    floor: u64,
+    end: u64,
+    mut probe: impl FnMut(u64) -> Result<(bool, Option<T>), E>,
+) -> Result<Option<T>, E> {
+    let (mut low, mut high, mut found) = (floor, end, None);
+    while low <= high {
+        let middle = low + (high - low) / 2;
+        let (is_before, what) = probe(middle)?;
+        if is_before {
+            (found, low) = (what, middle + 1);
+        } else if middle == floor {
+            break;
+        } else {
+            high = middle - 1;
+        }
+    }
+    Ok(found)
+}
+
+fn anchor(key: &[u8], value: &[u8]) -> Option<Anchor> {
+    let Count { line, time_ns } = Count::decode(value)?;
+    Some(Anchor { offset: Key::decode(key)?.offset(), line, time_ns })
 }
 
 /// The largest screen's, see the journal's room for control records.

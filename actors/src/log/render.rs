@@ -18,18 +18,17 @@
 //!
 //! Absent on purpose: which lines are wanted, and where pieces come from.
 
-use std::{borrow::Cow, fmt, mem};
+use std::{borrow::Cow, mem};
 
-use vt100::capture::{BasicFormattedCaptureState, RowContents, basic_formatted_to_plain};
+use vt100::capture::basic_formatted_to_plain;
 
 use super::piece::{GapReason, Piece};
 use crate::{
     Size,
-    mirror::{BadCheckpoint, Canvas, Panicked, shown},
+    mirror::{BadCheckpoint, Canvas, Leaving, Left, Panicked, Tally, shown},
 };
 
-/// A line longer than this, styles and all, is cut, and the next goes on with it: a gigabyte without a newline must not take one.
-pub const LINE_BYTES_MAX: usize = 64 << 10;
+pub use crate::mirror::LINE_BYTES_MAX;
 
 /// Output is drawn in strides, which end behind a newline and at every multiple of this offset: lines are placed to a stride.
 pub const STRIDE_BYTES: usize = 1 << 10;
@@ -40,8 +39,13 @@ const RESET: &str = "\x1b[m";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     styled: String,
+    /// How many lines had left before it, counted as the [`Tally`] of the screen was; no line that a program wrote if `None`, but one that
+    /// tells of a gap.
+    pub number: Option<u64>,
     /// An offset at which it still stood, at most a stride before it left.
     pub offset: u64,
+    /// When the output came that it left with, nanoseconds since the Unix epoch.
+    pub time_ns: u64,
     /// Whether it goes on with the line before it, which was too long.
     pub continues: bool,
 }
@@ -50,7 +54,7 @@ impl Line {
     /// Its text, without styles and trailing blanks.
     pub fn text(&self) -> Cow<'_, str> {
         let text = match self.styled.contains('\x1b') {
-            true => Cow::Owned(basic_formatted_to_plain(&self.styled).collect::<String>()),
+            true => Cow::Owned(plain(&self.styled)),
             false => Cow::Borrowed(self.styled.as_str()),
         };
         match text {
@@ -65,28 +69,50 @@ impl Line {
     }
 }
 
+/// Text with `SGR` sequences, without them.
+pub fn plain(styled: &str) -> String {
+    basic_formatted_to_plain(styled).collect()
+}
+
 /// See the module's head.
 pub struct Renderer {
-    canvas: Canvas<Leaving>,
+    canvas: Canvas,
     /// Where the next stride begins.
     offset: u64,
+    time_ns: u64,
     /// Nothing has been drawn: a checkpoint is welcome.
     blank: bool,
 }
 
+/// One whose screen counts on from there, and keeps what leaves.
+fn keeping(size: Size, tally: Tally, kept: Vec<Left>) -> Canvas {
+    Canvas::new(size, Leaving::keeping(tally, kept))
+}
+
 impl Renderer {
-    /// One with an empty screen.
+    /// One with an empty screen, at the beginning of its output.
     pub fn new(size: Size) -> Self {
-        Self { canvas: Canvas::new(size, Leaving::default()), offset: 0, blank: true }
+        Self { canvas: keeping(size, Tally::at(0), Vec::new()), offset: 0, time_ns: 0, blank: true }
     }
 
     /// Takes in the next piece.
     pub fn take(&mut self, piece: &Piece) {
         match piece {
-            Piece::Output { offset, data, .. } => self.draw(*offset, data),
-            Piece::Resize { offset, size, .. } => self.resize(*offset, *size),
-            Piece::Checkpoint { data, .. } if self.blank => match self.restored(data) {
-                Ok(canvas) => self.canvas = canvas,
+            Piece::Output { offset, time_ns, data } => {
+                self.time_ns = *time_ns;
+                self.draw(*offset, data);
+            }
+            Piece::Resize { offset, time_ns, size } => {
+                self.time_ns = *time_ns;
+                self.resize(*offset, *size);
+            }
+            Piece::Checkpoint { offset, time_ns, data } if self.blank => match self.restored(data) {
+                Ok(canvas) => {
+                    self.canvas = canvas;
+                    self.canvas.leaving_mut().count_from(*offset);
+                    self.time_ns = *time_ns;
+                    self.place(*offset);
+                }
                 Err(error) => tracing::error!(%error, "a checkpoint of a history was left out"),
             },
             Piece::Checkpoint { .. } => {}
@@ -101,6 +127,7 @@ impl Renderer {
         if offset != self.offset {
             self.place(offset);
         }
+        self.canvas.leaving_mut().mark.1 = self.time_ns;
         while !rest.is_empty() {
             let (stride, behind) = rest.split_at(stride(self.offset, rest));
             rest = behind;
@@ -126,7 +153,29 @@ impl Renderer {
 
     /// The lines that have left and have not been taken.
     pub fn lines(&mut self) -> Vec<Line> {
-        mem::take(&mut self.canvas.callbacks_mut().lines)
+        let kept = self.canvas.leaving_mut().kept.as_mut().map(mem::take).unwrap_or_default();
+        kept.into_iter().map(Line::from).collect()
+    }
+
+    /// How many lines have left, and how many stretches on the alternate screen have ended.
+    pub fn tally(&self) -> &Tally {
+        self.canvas.leaving().tally()
+    }
+
+    /// The screen's size.
+    pub fn size(&self) -> Size {
+        self.canvas.size()
+    }
+
+    /// Whether the alternate screen is up.
+    pub fn is_alternate(&self) -> bool {
+        self.canvas.screen().alternate_screen()
+    }
+
+    /// What stands on the alternate screen, or stood there last, if anything does.
+    pub fn alternate(&self) -> Option<String> {
+        let text = self.canvas.alternate()?;
+        (!text.trim_ascii().is_empty()).then(|| shown(text.trim_end_matches('\n')).into_owned())
     }
 
     /// What stands on the main screen, trailing blank rows left out, as the last lines.
@@ -138,16 +187,15 @@ impl Renderer {
     /// Strides from here on are placed here, or where they begin within one.
     fn place(&mut self, offset: u64) {
         self.offset = offset;
-        self.canvas.callbacks_mut().offset = offset;
+        self.canvas.leaving_mut().mark = (offset, self.time_ns);
     }
 
     /// The screen of a checkpoint, with the lines that have left so far.
-    fn restored(&mut self, checkpoint: &[u8]) -> Result<Canvas<Leaving>, BadCheckpoint> {
-        let leaving = mem::take(self.canvas.callbacks_mut());
-        Canvas::restore(checkpoint, leaving).map_err(|(error, leaving)| {
-            *self.canvas.callbacks_mut() = leaving;
-            error
-        })
+    fn restored(&mut self, checkpoint: &[u8]) -> Result<Canvas, BadCheckpoint> {
+        let mut canvas = Canvas::restore(checkpoint)?;
+        let (before, leaving) = (self.canvas.leaving_mut(), canvas.leaving_mut());
+        (leaving.kept, leaving.mark) = (before.kept.replace(Vec::new()), before.mark);
+        Ok(canvas)
     }
 
     /// After a panic: the screen that it left is in no state to go on from, but can be drawn again, or is given up.
@@ -159,7 +207,7 @@ impl Renderer {
         let fresh = match self.canvas.checkpoint().map(|checkpoint| self.restored(&checkpoint)) {
             Ok(Ok(canvas)) => canvas,
             Ok(Err(BadCheckpoint)) | Err(Panicked) => {
-                let leaving = mem::take(self.canvas.callbacks_mut());
+                let leaving = mem::take(self.canvas.leaving_mut());
                 Canvas::new(self.canvas.size(), leaving)
             }
         };
@@ -169,27 +217,49 @@ impl Renderer {
     fn give_up(&mut self, from: u64, to: u64, reason: GapReason) {
         self.place(from);
         self.clear();
-        let size = self.canvas.size();
-        let mut leaving = mem::take(self.canvas.callbacks_mut());
-        leaving.partial = format!("[… {} bytes not kept: {reason} …]", to - from);
-        leaving.end_line(false);
-        self.canvas = Canvas::new(size, leaving);
+        let mut kept = self.canvas.leaving_mut().kept.take().unwrap_or_default();
+        let note =
+            Left { styled: reason.note(from, to), number: NOTE, mark: (from, self.time_ns), is_cut: false, continues: false };
+        kept.push(note);
+        self.canvas = keeping(self.canvas.size(), Tally::at(to), kept);
         self.blank = true;
     }
 
     /// Lets every row of the main screen leave.
     fn clear(&mut self) {
-        let left_before = self.canvas.callbacks().lines.len();
+        let kept = |renderer: &Self| renderer.canvas.leaving().kept.as_ref().map_or(0, Vec::len);
+        let left_before = kept(self);
         if self.canvas.scroll_off().is_err() {
             tracing::debug!(offset = self.offset, "the parser panicked: what stood on a history's screen is not in it");
         }
-        let leaving = self.canvas.callbacks_mut();
-        if !leaving.partial.is_empty() {
-            leaving.end_line(false);
+        let leaving = self.canvas.leaving_mut();
+        leaving.end_begun();
+        if let Some(lines) = &mut leaving.kept {
+            let shows = |line: &Left| !trimmed(line.styled.clone()).is_empty();
+            let shown = lines.iter().rposition(shows).map_or(0, |last| last + 1);
+            lines.truncate(shown.max(left_before));
         }
-        let shown = leaving.lines.iter().rposition(|line| !line.styled.is_empty()).map_or(0, |last| last + 1);
-        leaving.lines.truncate(shown.max(left_before));
     }
+}
+
+/// The number of what is no line of a program's.
+const NOTE: u64 = u64::MAX;
+
+impl From<Left> for Line {
+    fn from(Left { mut styled, number, mark: (offset, time_ns), is_cut, continues }: Left) -> Self {
+        if !is_cut {
+            styled = trimmed(styled);
+        }
+        if let Cow::Owned(replaced) = shown(&styled) {
+            styled = replaced;
+        }
+        Self { styled, number: (number != NOTE).then_some(number), offset, time_ns, continues }
+    }
+}
+
+fn trimmed(mut styled: String) -> String {
+    trim(&mut styled);
+    styled
 }
 
 /// How many of `bytes` belong to the stride that is at `offset`.
@@ -197,71 +267,6 @@ fn stride(offset: u64, bytes: &[u8]) -> usize {
     let most = STRIDE_BYTES - (offset % STRIDE_BYTES as u64) as usize;
     let within = &bytes[..bytes.len().min(most)];
     memchr::memchr(b'\n', within).map_or(within.len(), |at| at + 1)
-}
-
-/// Collects what leaves.
-#[derive(Debug, Default)]
-struct Leaving {
-    lines: Vec<Line>,
-    /// The rows of a line that have left, while its last has not.
-    partial: String,
-    /// Whether `partial` goes on with a line that was cut.
-    continues: bool,
-    offset: u64,
-}
-
-impl vt100::Callbacks for Leaving {
-    fn on_scroll(&mut self, row: RowContents<'_>, alternate_screen: bool) {
-        if alternate_screen {
-            return;
-        }
-        let start = self.partial.len();
-        let mut state = BasicFormattedCaptureState::new();
-        // A String takes everything.
-        let _ = row.write_formatted_basic(&mut self.partial, &mut state);
-        if let Some(last) = self.partial[start..].rfind('\x1b')
-            && !self.partial[start + last..].starts_with(RESET)
-        {
-            self.partial.push_str(RESET);
-        }
-        let wraps = goes_on(&row, &mut state);
-        if !wraps || self.partial.len() >= LINE_BYTES_MAX {
-            self.end_line(wraps);
-        }
-    }
-}
-
-impl Leaving {
-    fn end_line(&mut self, cut: bool) {
-        let mut styled = mem::take(&mut self.partial);
-        if !cut {
-            trim(&mut styled);
-        }
-        if let Cow::Owned(replaced) = shown(&styled) {
-            styled = replaced;
-        }
-        self.lines.push(Line { styled, offset: self.offset, continues: mem::replace(&mut self.continues, cut) });
-    }
-}
-
-/// Whether the row just written went on on the next by itself. It is not told, but written again it would begin with a newline if not.
-fn goes_on(row: &RowContents<'_>, state: &mut BasicFormattedCaptureState) -> bool {
-    let mut first = First::default();
-    let _ = row.write_formatted_basic(&mut first, state);
-    !first.is_newline
-}
-
-/// Takes what is written first, and then no more.
-#[derive(Default)]
-struct First {
-    is_newline: bool,
-}
-
-impl fmt::Write for First {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.is_newline = text == "\n";
-        Err(fmt::Error)
-    }
 }
 
 /// Takes trailing blanks off a styled line, but those that show.

@@ -22,6 +22,9 @@ const PAGE_BYTES: usize = 256 << 10;
 pub fn screen(reader: &Reader, initial: Size, offset: u64) -> Result<Mirror, StoreError> {
     let (mut mirror, mut start) = (Mirror::new(initial), PageStart::Checkpoint(offset));
     while let Some(page) = reader.page(start, offset, PAGE_BYTES)? {
+        if let (PageStart::Checkpoint(_), Some(Piece::Gap { to, .. })) = (start, page.pieces.first()) {
+            mirror = Mirror::new_at(initial, *to);
+        }
         page.pieces.iter().for_each(|piece| draw(&mut mirror, piece));
         match page.next {
             Some(next) => start = PageStart::Offset(next),
@@ -37,10 +40,13 @@ pub fn draw(mirror: &mut Mirror, piece: &Piece) {
     let drawn = match piece {
         Piece::Output { data, .. } => mirror.feed(data),
         Piece::Resize { size, .. } => mirror.resize(*size),
-        Piece::Checkpoint { data, .. } => Mirror::restore(data).map(|restored| *mirror = restored).map_err(|_| Panicked),
+        Piece::Checkpoint { offset, data, .. } => Mirror::restore(data).map_err(|_| Panicked).map(|restored| {
+            *mirror = restored;
+            mirror.count_from(*offset);
+        }),
         Piece::Gap { .. } => Ok(()),
     };
     if drawn.is_err() {
-        *mirror = Mirror::new(size);
+        *mirror = Mirror::new_at(size, piece.end());
     }
 }

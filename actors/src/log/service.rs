@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::{
     journal::{Bell, Follower},
     reader::Reader,
+    recount::{self, Counted},
     retention::Limits,
     stats::Stats,
     store::{Store, StoreError},
@@ -41,6 +42,7 @@ pub(super) enum Command {
     Limit(Limits),
     Shrink,
     Drain(oneshot::Sender<()>),
+    Count(TermId, Counted, oneshot::Sender<()>),
 }
 
 /// A handle to the log thread.
@@ -141,6 +143,21 @@ impl Log {
         let reader = Reader::new(&self.store, id);
         let read = tokio::task::spawn_blocking(move || read(&reader));
         read.await.unwrap_or(Err(StoreError::Panicked { what: "read" }))
+    }
+
+    /// Finds the line numbers of checkpoints that have none, if there are any, and puts them on record: for as long as that takes.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn count_lines(&self, id: TermId) -> Result<(), StoreError> {
+        while let Some(counted) = self.read(id, recount::turn).await? {
+            let (reply, recorded) = oneshot::channel();
+            self.tell(Command::Count(id, counted, reply));
+            if recorded.await.is_err() {
+                return Err(StoreError::Closed);
+            }
+        }
+        Ok(())
     }
 
     fn tell(&self, command: Command) {

@@ -22,6 +22,7 @@ use super::{
     marks::{Mark, PACK_BYTES_MAX},
     piece::{Page, PageStart, Piece},
     reader::Reader,
+    recount,
     retention::Limits,
     scanner::Scanner,
     service::{Command, Settings},
@@ -31,7 +32,8 @@ use super::{
 };
 use crate::{Size, TermId, mirror};
 
-const UNLIMITED: Limits = Limits { term_bytes_max: 1 << 40, age_max: Duration::from_secs(1 << 30), total_bytes_max: 1 << 40 };
+pub(super) const UNLIMITED: Limits =
+    Limits { term_bytes_max: 1 << 40, age_max: Duration::from_secs(1 << 30), total_bytes_max: 1 << 40 };
 const TERMS: u32 = 3;
 
 /// What a terminal has put out, and its sizes, by offset.
@@ -41,14 +43,14 @@ struct Model {
     sizes: Vec<(u64, Size)>,
 }
 
-struct World {
+pub(super) struct World {
     dir: tempfile::TempDir,
     generation: u32,
     fds: JournalFds,
-    journal: Journal,
-    writer: Writer,
+    pub(super) journal: Journal,
+    pub(super) writer: Writer,
     commands: mpsc::Sender<Command>,
-    store: Store,
+    pub(super) store: Store,
     sources: BTreeMap<TermId, (OwnedFd, OwnedFd)>,
     models: BTreeMap<TermId, Model>,
 }
@@ -70,7 +72,7 @@ fn writer(store: &Store, limits: Limits) -> (Writer, mpsc::Sender<Command>) {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("0")).unwrap();
         let fds = JournalFds::create().unwrap();
@@ -84,7 +86,7 @@ impl World {
         Self { dir, generation: 0, fds, journal, writer, commands, store, sources, models: BTreeMap::new() }
     }
 
-    fn output(&mut self, id: TermId, bytes: &[u8]) {
+    pub(super) fn output(&mut self, id: TermId, bytes: &[u8]) {
         for chunk in bytes.chunks(32 << 10) {
             rustix::io::write(&self.sources[&id].1, chunk).unwrap();
             while self.journal.ingest(id, self.sources[&id].0.as_fd(), RECORD_MAX).is_err() {
@@ -97,10 +99,32 @@ impl World {
     }
 
     fn resize(&mut self, id: TermId, cols: u16) {
-        let size = Size::new(cols.into(), 24).unwrap();
+        self.set_size(id, Size::new(cols.into(), 24).unwrap());
+    }
+
+    pub(super) fn set_size(&mut self, id: TermId, size: Size) {
         if self.journal.append(id, Kind::Resize, &mirror::encode_size(size)).is_ok() {
             let model = self.models.entry(id).or_default();
             model.sizes.push((model.output.len() as u64, size));
+        }
+    }
+
+    /// Another journal, whose output begins at `offset`: what comes before is lost, as far as it is not on disk.
+    pub(super) fn begin_anew(&mut self, id: TermId, offset: u64) {
+        self.fds = JournalFds::create().unwrap();
+        self.crash();
+        self.journal.begin(id, offset);
+    }
+
+    /// Finds the numbers of what nobody counted.
+    pub(super) fn count_lines(&mut self, id: TermId) {
+        while let Some(counted) = recount::turn(&Reader::new(&self.store, id)).unwrap() {
+            let (reply, mut recorded) = tokio::sync::oneshot::channel();
+            self.commands.send(Command::Count(id, counted, reply)).unwrap();
+            // The first hears of it.
+            self.writer.pass_or_fail();
+            self.writer.pass_or_fail();
+            recorded.try_recv().expect("they are on record");
         }
     }
 
@@ -113,7 +137,7 @@ impl World {
     }
 
     /// The supervisor is killed: what the database has not given to the kernel is gone.
-    fn crash(&mut self) {
+    pub(super) fn crash(&mut self) {
         let limits = self.writer.settings.limits;
         let from = self.dir.path().join(self.generation.to_string());
         self.generation += 1;

@@ -16,11 +16,15 @@
 use super::{
     block::{self, Block, RAW_BYTES_MAX, Span},
     journal::{Entry, Kind},
-    key::{Control, FloorReason, Key, STANDING, Standing},
+    key::{Control, Count, FloorReason, Key, STANDING, Standing},
     marks::Pack,
     store::{Changes, Store, StoreError, Tree},
 };
-use crate::{TermId, memory::allocated};
+use crate::{
+    TermId,
+    memory::allocated,
+    mirror::{self, Tally},
+};
 
 /// Bytes of a checkpoint's part.
 const CHECKPOINT_PART_BYTES: usize = 8 << 10;
@@ -257,6 +261,9 @@ impl TermLog {
         if self.standing.checkpoint_at == Some(entry.offset) {
             return;
         }
+        if let Some(line) = mirror::tally(&whole).and_then(|tally| self.line(&tally)) {
+            self.put_count(Key::Lines(entry.offset), Count { line, time_ns: entry.time_ns });
+        }
         let compressed = zstd::bulk::compress(&whole, 1).unwrap_or(whole);
         let parts = compressed.chunks(CHECKPOINT_PART_BYTES).count() as u16;
         for (part, chunk) in compressed.chunks(CHECKPOINT_PART_BYTES).enumerate() {
@@ -265,6 +272,46 @@ impl TermLog {
             self.control(entry.offset, |ordinal| Key::Checkpoint(entry.offset, ordinal), value);
         }
         self.standing.checkpoint_at = Some(entry.offset);
+    }
+
+    /// The number of the line that leaves next, if it is known where its screen began to count.
+    fn line(&mut self, tally: &Tally) -> Option<u64> {
+        Some(self.base(tally.since?)? + tally.lines)
+    }
+
+    /// How many lines had left before `since`. Nothing that is removed takes that away.
+    fn base(&mut self, since: u64) -> Option<u64> {
+        let count = |key: Key| Count::decode(&self.tree.get(&key.encode()).ok().flatten()?);
+        if since == 0 {
+            return Some(0);
+        }
+        if let Some(base) = count(Key::Base(since)) {
+            return Some(base.line);
+        }
+        let base = count(Key::Lines(since))?;
+        self.put_count(Key::Base(since), base);
+        Some(base.line)
+    }
+
+    /// Puts down what was counted afterwards, unless that has been removed meanwhile. What was taken is committed.
+    pub(super) fn recount(&mut self, counted: &[(Key, Count)]) -> Result<(), StoreError> {
+        debug_assert!(!self.dirty, "what was taken is committed");
+        let floor = self.standing.floor;
+        for (key, count) in counted.iter().filter(|(key, _)| !matches!(key, Key::Lines(offset) if *offset < floor)) {
+            self.put_count(*key, *count);
+        }
+        self.write()
+    }
+
+    /// Has a number written, in place of the one that may be there.
+    fn put_count(&mut self, key: Key, count: Count) {
+        let key = key.encode();
+        let old = match self.changes.iter().rposition(|(changed, _)| *changed == key) {
+            Some(at) => self.changes.remove(at).1,
+            None => self.tree.get(&key).ok().flatten(),
+        };
+        self.standing.bytes -= old.map_or(0, |old| (key.len() + old.len()) as u64);
+        self.put(key, count.encode());
     }
 
     fn control(&mut self, offset: u64, key: impl FnOnce(u32) -> Key, value: Vec<u8>) {
@@ -432,8 +479,10 @@ impl TermLog {
     /// Removes everything below the floor.
     fn sweep(&mut self) -> Result<(), StoreError> {
         let floor = self.standing.floor;
-        for kind in [Key::Block(0), Key::Resize(0, 0), Key::Checkpoint(0, 0), Key::Marks(0)] {
-            let (first, end) = (kind.encode(), kind.at(floor).encode());
+        let counted_from = self.counted_from(floor)?;
+        for kind in [Key::Block(0), Key::Resize(0, 0), Key::Checkpoint(0, 0), Key::Marks(0), Key::Lines(0)] {
+            let end = if kind == Key::Lines(0) { counted_from } else { floor };
+            let (first, end) = (kind.encode(), kind.at(end).encode());
             loop {
                 let page = self.tree.range(first.as_slice()..=end.as_slice(), 64)?;
                 let page: Vec<_> = page.into_iter().filter(|(key, _)| *key < end).collect();
@@ -448,6 +497,12 @@ impl TermLog {
             }
         }
         Ok(())
+    }
+
+    /// The first line number to keep: the last one there is, if there is none from `floor` on.
+    fn counted_from(&self, floor: u64) -> Result<u64, StoreError> {
+        let last = self.tree.range_back(Key::Lines(0).encode().as_slice()..=Key::Lines(u64::MAX).encode().as_slice(), 1)?.pop();
+        Ok(last.and_then(|(key, _)| Key::decode(&key)).map_or(floor, |last| last.offset().min(floor)))
     }
 
     /// Takes the marks up to `at` out of the pack that has them and later ones, if there is one.
@@ -493,6 +548,8 @@ impl Key {
             Self::Resize(..) => Self::Resize(offset, 0),
             Self::Checkpoint(..) => Self::Checkpoint(offset, 0),
             Self::Marks(_) => Self::Marks(offset + 1),
+            Self::Lines(_) => Self::Lines(offset),
+            Self::Base(_) => Self::Base(offset),
         }
     }
 }

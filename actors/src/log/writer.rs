@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use super::{
     clock::{Clock, since_boot},
     journal::{Bell, Entry, Follower, Missing},
+    recount::Counted,
     retention::{self, Eviction, Summary},
     service::{Command, Settings},
     stats::{FAULT_KINDS, FaultKind, Stats, WRITE_DURATION},
@@ -100,6 +101,8 @@ pub(super) struct Writer {
     draining: Vec<oneshot::Sender<()>>,
     /// The database is to start over.
     shrinking: bool,
+    /// Line numbers that were found, to be put on record.
+    counting: Vec<(TermId, Counted, oneshot::Sender<()>)>,
     pub(super) fault: Option<Fault>,
     /// What was last wrong: a gap that is found has come of it.
     cause: FaultKind,
@@ -134,6 +137,7 @@ impl Writer {
             admitted: BTreeSet::new(),
             draining: Vec::new(),
             shrinking: false,
+            counting: Vec::new(),
             fault: None,
             cause: FaultKind::Stall,
             last_pass: now,
@@ -182,6 +186,7 @@ impl Writer {
                 Ok(Command::Limit(limits)) => self.settings.limits = limits,
                 Ok(Command::Shrink) => self.shrinking = true,
                 Ok(Command::Drain(reply)) => self.draining.push(reply),
+                Ok(Command::Count(id, counted, reply)) => self.counting.push((id, counted, reply)),
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             }
@@ -194,6 +199,7 @@ impl Writer {
         let retry = self.fault.as_ref().is_none_or(|fault| Instant::now() >= fault.retry_at);
         !self.draining.is_empty()
             || self.shrinking
+            || !self.counting.is_empty()
             || (retry && (self.bell.take_urgent() || waited_out || self.store.is_displaced()))
     }
 
@@ -202,7 +208,7 @@ impl Writer {
         let until_sync = self.settings.sync.saturating_sub(self.last_pass.elapsed()).max(Duration::from_millis(1));
         let wait = match &self.fault {
             Some(fault) => fault.retry_at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)),
-            None if !self.draining.is_empty() || self.shrinking => Duration::ZERO,
+            None if !self.draining.is_empty() || self.shrinking || !self.counting.is_empty() => Duration::ZERO,
             None if idle => LOOK_EVERY,
             None => until_sync,
         };
@@ -340,6 +346,7 @@ impl Writer {
         if self.store.is_displaced() {
             self.put_store_back()?;
         }
+        self.count()?;
         self.measure()?;
         loop {
             let mut more = false;
@@ -357,6 +364,23 @@ impl Writer {
             self.measure()?;
         }
         self.retain()?;
+        Ok(())
+    }
+
+    /// Puts line numbers on record that were found.
+    fn count(&mut self) -> Result<(), StoreError> {
+        for (id, Counted(found), recorded) in std::mem::take(&mut self.counting) {
+            if self.admitted.contains(&id) {
+                let mut log = match self.logs.remove(&id) {
+                    Some(log) => log,
+                    None => TermLog::open(&self.store, id)?,
+                };
+                log.recount(&found)?;
+                self.note(id, &log);
+                self.logs.insert(id, log);
+                let _ = recorded.send(());
+            }
+        }
         Ok(())
     }
 

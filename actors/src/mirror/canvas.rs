@@ -9,13 +9,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use vt100::{Callbacks, Parser, Screen};
+use vt100::{Parser, Screen};
 
 use super::{
     BadCheckpoint, Panicked,
     checkpoint::{self, Decoded},
     drawing,
     filter::Filter,
+    leaving::{Leaving, Tally},
     modes::ORIGIN,
     notice::Notice,
     state::State,
@@ -23,9 +24,9 @@ use super::{
 use crate::Size;
 
 /// See the module's head.
-pub(crate) struct Canvas<C: Callbacks> {
+pub(crate) struct Canvas {
     filter: Filter,
-    parser: Parser<C>,
+    parser: Parser<Leaving>,
 }
 
 fn side(n: u16) -> NonZeroU16 {
@@ -36,48 +37,36 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
 }
 
-impl<C: Callbacks> Canvas<C> {
+impl Canvas {
     /// An empty one.
-    pub(crate) fn new(size: Size, callbacks: C) -> Self {
-        let parser = Parser::new_with_callbacks(side(size.rows()), side(size.cols()), 0, callbacks);
+    pub(crate) fn new(size: Size, leaving: Leaving) -> Self {
+        let parser = Parser::new_with_callbacks(side(size.rows()), side(size.cols()), 0, leaving);
         Self { filter: Filter::default(), parser }
     }
 
-    /// The one that a checkpoint was taken of. The callbacks are told nothing of how it is drawn: they come in when it is.
-    pub(crate) fn restore(checkpoint: &[u8], callbacks: C) -> Result<Self, (BadCheckpoint, C)>
-    where
-        C: Default,
-    {
-        let restored = checkpoint::decode(checkpoint).and_then(|decoded| {
-            let drawn = guarded(|| Self::decoded(decoded)).map_err(|Panicked| BadCheckpoint)?;
-            drawn.map_err(|Panicked| BadCheckpoint)
-        });
-        match restored {
-            Ok(mut canvas) => {
-                *canvas.callbacks_mut() = callbacks;
-                Ok(canvas)
-            }
-            Err(error) => Err((error, callbacks)),
-        }
+    /// The one that a checkpoint was taken of.
+    pub(crate) fn restore(checkpoint: &[u8]) -> Result<Self, BadCheckpoint> {
+        let decoded = checkpoint::decode(checkpoint)?;
+        let drawn = guarded(|| Self::decoded(decoded)).map_err(|Panicked| BadCheckpoint)?;
+        drawn.map_err(|Panicked| BadCheckpoint)
     }
 
-    fn decoded(decoded: Decoded<'_>) -> Result<Self, Panicked>
-    where
-        C: Default,
-    {
-        match decoded {
-            Decoded::Screen { size, state, grids } => {
-                let mut canvas = Self::new(size, C::default());
-                canvas.parser.process(grids);
-                canvas.filter.state = *state;
-                Ok(canvas)
-            }
+    fn decoded(decoded: Decoded<'_>) -> Result<Self, Panicked> {
+        let (size, state, grids) = match decoded {
             Decoded::Repaint { size, repaint } => {
-                let mut canvas = Self::new(size, C::default());
+                let mut canvas = Self::new(size, Leaving::default());
                 canvas.feed(repaint, 0)?;
-                Ok(canvas)
+                canvas.leaving_mut().resume(Tally::default());
+                return Ok(canvas);
             }
-        }
+            Decoded::Screen { size, state, grids } => (size, state, grids),
+        };
+        let mut canvas = Self::new(size, Leaving::default());
+        canvas.parser.process(grids);
+        canvas.filter.state = *state;
+        // Drawing them scrolls nothing off that had not left.
+        canvas.leaving_mut().resume(Tally::decode(grids).unwrap_or_default());
+        Ok(canvas)
     }
 
     /// Begins to keep what is told and asked.
@@ -93,7 +82,11 @@ impl<C: Callbacks> Canvas<C> {
 
     /// Draws output, of which the first byte is at `at`.
     pub(crate) fn feed(&mut self, bytes: &[u8], at: u64) -> Result<(), Panicked> {
-        guarded(|| self.filter.drive(bytes, at, &mut self.parser))
+        let drawn = guarded(|| self.filter.drive(bytes, at, &mut self.parser));
+        for _ in 0..mem::take(&mut self.filter.state.stretches_ended) {
+            self.leaving_mut().end_stretch();
+        }
+        drawn
     }
 
     /// Gives it another size, as xterm does: rows are cut off at the foot, or at the top where the cursor would go with them; margins and
@@ -139,12 +132,9 @@ impl<C: Callbacks> Canvas<C> {
     }
 
     /// Scrolls every row of the main screen off its top, told to the callbacks like any other; what was drawn is gone then.
-    pub(crate) fn scroll_off(&mut self) -> Result<(), Panicked>
-    where
-        C: Default,
-    {
+    pub(crate) fn scroll_off(&mut self) -> Result<(), Panicked> {
         let (rows, cols) = self.screen().size();
-        let mut last = Parser::new_with_callbacks(rows, cols, 0, mem::take(self.callbacks_mut()));
+        let mut last = Parser::new_with_callbacks(rows, cols, 0, mem::take(self.leaving_mut()));
         mem::swap(last.screen_mut(), self.parser.screen_mut());
         let result = guarded(|| last.process(b"\x1b[?47l\x1b[r\x1b[65535S"));
         self.parser = last;
@@ -152,9 +142,22 @@ impl<C: Callbacks> Canvas<C> {
         result
     }
 
+    /// The alternate screen, if something may stand on it: its rows, wrapped ones joined, with `SGR` sequences.
+    pub(crate) fn alternate(&self) -> Option<String> {
+        if !self.filter.state.alternate_used {
+            return None;
+        }
+        if self.screen().alternate_screen() {
+            return Some(self.screen().contents_formatted_basic());
+        }
+        let mut copy = checkpoint::copy(self.screen());
+        copy.process(b"\x1b[?47h");
+        Some(copy.screen().contents_formatted_basic())
+    }
+
     /// What a screen like this one is made of again.
     pub(crate) fn checkpoint(&self) -> Result<Vec<u8>, Panicked> {
-        guarded(|| checkpoint::encode(self.size(), &self.filter.state, self.screen()))
+        guarded(|| checkpoint::encode(self.size(), &self.filter.state, self.leaving().tally(), self.screen()))
     }
 
     pub(crate) fn size(&self) -> Size {
@@ -171,14 +174,13 @@ impl<C: Callbacks> Canvas<C> {
         &self.filter.state
     }
 
-    pub(crate) fn callbacks_mut(&mut self) -> &mut C {
-        self.parser.callbacks_mut()
-    }
-}
-
-impl<C: Callbacks> Canvas<C> {
-    pub(crate) fn callbacks(&self) -> &C {
+    /// What has left, and how much.
+    pub(crate) fn leaving(&self) -> &Leaving {
         self.parser.callbacks()
+    }
+
+    pub(crate) fn leaving_mut(&mut self) -> &mut Leaving {
+        self.parser.callbacks_mut()
     }
 }
 
@@ -186,7 +188,7 @@ impl<C: Callbacks> Canvas<C> {
 mod tests {
     use super::*;
 
-    fn rows(canvas: &Canvas<()>) -> Vec<String> {
+    fn rows(canvas: &Canvas) -> Vec<String> {
         canvas.screen().rows(0, 10).collect()
     }
 
@@ -196,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_screen_that_has_scrolled_grows_at_its_foot_also_behind_the_alternate_one() {
-        let mut canvas = Canvas::new(size(10, 2), ());
+        let mut canvas = Canvas::new(size(10, 2), Leaving::default());
         canvas.feed(b"1\r\n2\r\n3\r\n4", 0).unwrap();
         canvas.resize(size(10, 3)).unwrap();
         assert_eq!(rows(&canvas), ["3", "4", ""]);
@@ -207,23 +209,14 @@ mod tests {
         assert_eq!(rows(&canvas), ["4", "5", "6", "", ""]);
     }
 
-    #[derive(Default)]
-    struct Left(Vec<bool>);
-
-    impl Callbacks for Left {
-        fn on_scroll(&mut self, _: vt100::capture::RowContents<'_>, alternate_screen: bool) {
-            self.0.push(alternate_screen);
-        }
-    }
-
     #[test]
     fn rows_are_cut_at_the_foot_and_leave_at_the_top_only_where_the_cursor_would_go() {
-        let mut canvas = Canvas::new(size(5, 4), Left::default());
+        let mut canvas = Canvas::new(size(5, 4), Leaving::default());
         canvas.feed(b"1\r\n2\x1b7\r\n3\r\n4\x1b[3H", 0).unwrap();
         canvas.resize(size(5, 3)).unwrap();
-        assert!(canvas.callbacks().0.is_empty());
+        assert_eq!(canvas.leaving().tally().lines, 0);
         canvas.resize(size(5, 2)).unwrap();
-        assert_eq!(canvas.callbacks().0, [false]);
+        assert_eq!(canvas.leaving().tally().lines, 1);
         assert_eq!(canvas.screen().rows(0, 5).collect::<Vec<_>>(), ["2", "3"]);
         canvas.feed(b"\x1b8x", 0).unwrap();
         assert_eq!(canvas.screen().rows(0, 5).collect::<Vec<_>>(), ["2", "3x"]);
@@ -232,7 +225,7 @@ mod tests {
     #[test]
     fn a_wrap_that_is_to_come_stays_to_come_in_a_screen_that_is_not_wider() {
         for (cols, drawn) in [(5, ["abcde", "X"]), (4, ["abcd", "X"]), (6, ["abcdeX", ""])] {
-            let mut canvas = Canvas::new(size(5, 3), ());
+            let mut canvas = Canvas::new(size(5, 3), Leaving::default());
             canvas.feed(b"abcde", 0).unwrap();
             canvas.resize(size(cols, 2)).unwrap();
             canvas.feed(b"X", 0).unwrap();

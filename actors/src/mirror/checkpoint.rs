@@ -1,14 +1,14 @@
 //! A screen as bytes, and back, exactly.
 //!
 //! ```text
-//!   columns u16 │ rows u16 │ VERSION │ state's length u32 │ state (MessagePack) │ what draws both grids
+//!   columns u16 │ rows u16 │ VERSION │ state's length u32 │ state (MessagePack) │ lines that have left │ what draws both grids
 //! ```
 //!
 //! Numbers are little-endian. Earlier ones, which were a repaint behind the size and began with CAN, still restore, as far as they went.
 
 use vt100::{Parser, Screen};
 
-use super::{BadCheckpoint, paint, state::State};
+use super::{BadCheckpoint, leaving::Tally, paint, state::State};
 use crate::Size;
 
 const VERSION: u8 = 2;
@@ -37,13 +37,14 @@ pub(super) fn copy(screen: &Screen) -> Parser {
     copy
 }
 
-pub(super) fn encode(size: Size, state: &State, screen: &Screen) -> Vec<u8> {
+pub(super) fn encode(size: Size, state: &State, tally: &Tally, screen: &Screen) -> Vec<u8> {
     // Numbers, strings and maps of them can always be written to memory.
     let hidden = rmp_serde::to_vec(state).unwrap_or_default();
     let mut out = encode_size(size).to_vec();
     out.push(VERSION);
     out.extend_from_slice(&(hidden.len() as u32).to_le_bytes());
     out.extend_from_slice(&hidden);
+    out.extend_from_slice(&tally.encode());
     out.extend_from_slice(grids(state, screen).as_bytes());
     out
 }
@@ -74,6 +75,14 @@ fn grids(state: &State, screen: &Screen) -> String {
 fn grid(screen: &Screen, out: &mut String) {
     paint::cells(screen, out);
     paint::cursor(screen, Default::default(), out);
+}
+
+/// The tally of a checkpoint, if it has one that this version counts on from.
+pub fn tally(checkpoint: &[u8]) -> Option<Tally> {
+    match decode(checkpoint).ok()? {
+        Decoded::Screen { grids, .. } => Tally::decode(grids),
+        Decoded::Repaint { .. } => None,
+    }
 }
 
 /// A checkpoint's parts.

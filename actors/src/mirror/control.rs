@@ -389,6 +389,7 @@ impl<C: Callbacks> Drawing<'_, C> {
 
     /// `RIS`.
     fn reset(&mut self) {
+        self.state.stretches_ended += u32::from(self.vt.screen().alternate_screen());
         self.put("\x1bc");
         self.state.reset();
     }

@@ -296,6 +296,7 @@ impl<C: Callbacks> Drawing<'_, C> {
         if self.vt.screen().alternate_screen() == alternate {
             return;
         }
+        self.state.stretches_ended += u32::from(!alternate);
         let place = self.place();
         self.put(if alternate { "\x1b[?47h" } else { "\x1b[?47l" });
         self.state.alternate_used = true;

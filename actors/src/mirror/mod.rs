@@ -8,7 +8,7 @@
 //! A `canvas` is also what the log's renderer draws on, to see what leaves the screen.
 //!
 //! **Invariants.** RAM holds the viewport and nothing above it, and a bounded rest: of a string that has begun
-//! [`NOTICE_BYTES_MAX`], of notices [`NOTICES_MAX`]. No input makes a caller panic: a panic inside the parser comes back as
+//! [`NOTICE_BYTES_MAX`], of notices [`NOTICES_MAX`], of a line that has begun to leave [`LINE_BYTES_MAX`] and a row. No input makes a caller panic: a panic inside the parser comes back as
 //! [`Panicked`], after which the mirror must be rebuilt; none is known that does it. Nothing depends on how the bytes were cut, nor on whether
 //! a checkpoint was restored between them: [`Mirror::checkpoint`]'s bytes are the whole of a screen, what does not show included.
 //!
@@ -34,6 +34,7 @@ mod cutter;
 mod drawing;
 mod filter;
 mod hush;
+mod leaving;
 mod marks;
 mod modes;
 mod notice;
@@ -54,12 +55,14 @@ mod view;
 pub(crate) use self::cutter::commands_in;
 pub(crate) use self::{
     canvas::Canvas,
+    leaving::{Leaving, Left},
     repaint::{BLANK, PLAIN},
     view::shown,
 };
 pub use self::{
-    checkpoint::{decode_size, encode_size},
+    checkpoint::{decode_size, encode_size, tally},
     hush::Hush,
+    leaving::{LINE_BYTES_MAX, LINES_VERSION, Tally},
     marks::{Marks, Notification, Progress, ProgressState, Told},
     notice::{NOTICE_BYTES_MAX, NOTICES_MAX, Notice, QUESTIONS_MAX, What},
     view::{Cell, CellColor, Cursor, ScreenView},
@@ -81,15 +84,20 @@ pub struct BadCheckpoint;
 
 /// See the module's head.
 pub struct Mirror {
-    canvas: Canvas<()>,
+    canvas: Canvas,
     /// Bytes fed since notices were last taken.
     fed: u64,
 }
 
 impl Mirror {
-    /// An empty screen.
+    /// An empty screen, to which nothing has come yet.
     pub fn new(size: Size) -> Self {
-        Self { canvas: Canvas::new(size, ()).heeding(), fed: 0 }
+        Self::new_at(size, 0)
+    }
+
+    /// An empty screen at that offset of its output.
+    pub fn new_at(size: Size, offset: u64) -> Self {
+        Self { canvas: Canvas::new(size, Leaving::counting(Tally::at(offset))).heeding(), fed: 0 }
     }
 
     /// Draws output.
@@ -101,7 +109,13 @@ impl Mirror {
         self.fed += bytes.len() as u64;
         let Some(cut) = self.skim(bytes) else { return self.canvas.feed(bytes, at) };
         self.canvas.feed(&bytes[..cut.from], at)?;
+        if !self.is_on_last_row() {
+            return self.canvas.feed(&bytes[cut.from..], at + cut.from as u64);
+        }
         self.canvas.feed(&cut.pen, at)?;
+        if !self.canvas.screen().alternate_screen() {
+            self.canvas.leaving_mut().skip(cut.lines as u64);
+        }
         self.canvas.feed(&bytes[cut.to..], at + cut.to as u64)
     }
 
@@ -115,7 +129,22 @@ impl Mirror {
         if !self.canvas.state().scrolls_plain_lines() {
             return None;
         }
-        skim::cut(bytes, self.size().rows().into())
+        skim::cut(bytes, self.size())
+    }
+
+    /// Whether each line that is added now has one leave, which had stood above it.
+    fn is_on_last_row(&self) -> bool {
+        self.canvas.screen().cursor_position().0 + 1 == self.size().rows()
+    }
+
+    /// How many lines have left the main screen.
+    pub fn tally(&self) -> &Tally {
+        self.canvas.leaving().tally()
+    }
+
+    /// Begins to count the lines that leave, if it was restored from a checkpoint without their number: taken at `offset`.
+    pub fn count_from(&mut self, offset: u64) {
+        self.canvas.leaving_mut().count_from(offset);
     }
 
     /// Gives the screen another size.
@@ -158,7 +187,7 @@ impl Mirror {
         let (rows, cols) = (usize::from(self.size().rows()), usize::from(self.size().cols()));
         let grid = allocated(rows * ROW_BYTES) + rows * allocated(cols * size_of::<vt100::Cell>());
         let screens = 1 + usize::from(self.canvas.state().alternate_used);
-        allocated(size_of::<Self>()) + screens * grid + self.canvas.state().heap_bytes()
+        allocated(size_of::<Self>()) + screens * grid + self.canvas.state().heap_bytes() + self.canvas.leaving().begun_bytes()
     }
 
     /// The screen, cell by cell.
@@ -189,8 +218,7 @@ impl Mirror {
     /// # Errors
     /// [`BadCheckpoint`].
     pub fn restore(checkpoint: &[u8]) -> Result<Self, BadCheckpoint> {
-        let canvas = Canvas::restore(checkpoint, ()).map_err(|(error, ())| error)?;
-        Ok(Self { canvas: canvas.heeding(), fed: 0 })
+        Ok(Self { canvas: Canvas::restore(checkpoint)?.heeding(), fed: 0 })
     }
 }
 

@@ -73,6 +73,9 @@ pub(super) struct State {
     pub(super) marks: Marks,
     /// What `REP` repeats: what was drawn last, if nothing else has come since.
     pub(super) last_char: Option<char>,
+    /// Stretches on the alternate screen that have ended and were not counted yet.
+    #[serde(skip)]
+    pub(super) stretches_ended: u32,
     /// Colours that a program set: of the palette, and from 256 on those of `OSC 10` and up.
     pub(super) colors: BTreeMap<u16, (u8, u8, u8)>,
 }
@@ -122,6 +125,7 @@ impl State {
     /// `RIS`: all but the title, and what was told.
     pub(super) fn reset(&mut self) {
         let (title, titles) = (std::mem::take(&mut self.title), std::mem::take(&mut self.titles));
-        *self = Self { title, titles, marks: std::mem::take(&mut self.marks), ..Self::default() };
+        let (marks, stretches_ended) = (std::mem::take(&mut self.marks), self.stretches_ended);
+        *self = Self { title, titles, marks, stretches_ended, ..Self::default() };
     }
 }

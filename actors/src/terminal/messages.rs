@@ -14,10 +14,11 @@ use super::{
 use crate::{
     Size, TermId,
     log::{
+        lines::{Anchor, Seek},
         marks::MarkPage,
         piece::{Page, PageStart},
     },
-    mirror::ScreenView,
+    mirror::{Mirror, ScreenView},
     pty::{Exit, Fate, Master, input::Numbered},
     registry::Report,
 };
@@ -333,6 +334,18 @@ pub struct Snapshot {
     pub body: SnapshotBody,
 }
 
+impl Snapshot {
+    /// Of a screen that was drawn up to that offset.
+    pub fn of(mirror: &Mirror, offset: u64, kind: SnapshotKind) -> Self {
+        let body = match kind {
+            SnapshotKind::Text => SnapshotBody::Text(mirror.text()),
+            SnapshotKind::Ansi => SnapshotBody::Ansi(mirror.repaint().into()),
+            SnapshotKind::Cells => SnapshotBody::Cells(mirror.view()),
+        };
+        Self { offset, size: mirror.size(), body }
+    }
+}
+
 /// See [`SnapshotKind`].
 #[derive(Debug, Clone)]
 pub enum SnapshotBody {
@@ -363,3 +376,25 @@ pub struct ReadMarks {
     /// Marks that end behind this offset.
     pub after: u64,
 }
+
+/// From a connection: asks from where lines are to be drawn so as to give them by number; `None` if there is no such place, and it is
+/// begun at the floor.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Option<Anchor>, Unreadable>")]
+pub struct FindAnchor(
+    /// Which.
+    pub Seek,
+);
+
+/// From a connection: asks for the offset of the first byte that came at or after a time; the end's if all came before.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<u64, Unreadable>")]
+pub struct FindTime {
+    /// Nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+}
+
+/// The log cannot be read: the supervisor's own log says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("history cannot be read from disk: see the supervisor's log")]
+pub struct Unreadable;

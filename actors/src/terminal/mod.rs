@@ -44,9 +44,10 @@ pub use self::{
     fanout::{ClientId, Event, Mode, Outbox},
     lane::Lane,
     messages::{
-        Attach, AttachFrom, Attached, Buried, Checkpoint, ClientView, Condemn, Course, Detach, Drained, Gone, Held, Hibernate,
-        HibernateError, Input, InputError, ListClients, Moved, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume,
-        Rethink, Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot, Waiting, Warn,
+        Attach, AttachFrom, Attached, Buried, Checkpoint, ClientView, Condemn, Course, Detach, Drained, FindAnchor, FindTime,
+        Gone, Held, Hibernate, HibernateError, Input, InputError, ListClients, Moved, Pump, ReadMarks, ReadPage, Resize,
+        ResizeError, Rest, Resume, Rethink, Snapshot, SnapshotBody, SnapshotKind, Start, Stop, TakeSnapshot, Unreadable,
+        Waiting, Warn,
     },
     seam::Seam,
 };

@@ -1,4 +1,4 @@
-//! A page of a terminal's history, read from its journal, and joined to what only the disk has.
+//! A page of a terminal's history, read from its journal, and joined to what only the disk has; and where to begin to read.
 //!
 //! ```text
 //!   log on disk   ├───────────────────────┤ end, at least up to the journal's floor unless the disk failed
@@ -14,7 +14,9 @@ use crate::{
     TermId,
     log::{
         journal::{Cursor, Journal, Kind, Record},
+        lines::{Anchor, Seek},
         piece::{GapReason, Page, PageStart, Piece},
+        reader::bisect,
     },
     mirror,
 };
@@ -121,6 +123,67 @@ fn fill(page: &mut Page, journal: &Journal, term: TermId, cursor: &mut Cursor, m
             }
             Kind::Checkpoint | Kind::CheckpointFirst | Kind::CheckpointMore | Kind::CheckpointLast | Kind::Void => {}
         }
+    }
+}
+
+/// From where the newest screen in the journal counts the lines that leave.
+pub(super) fn counts_since(journal: &Journal, term: TermId) -> Option<u64> {
+    let newest = newest_checkpoint(journal, term, u64::MAX)?;
+    mirror::tally(&newest.data)?.since
+}
+
+/// An anchor of the journal, if it has the one that is looked for: of screens that count from `since`, before which `base` lines had left.
+pub(super) fn anchor(journal: &Journal, term: TermId, seek: Seek, since: u64, base: u64) -> Option<Anchor> {
+    let end = journal.end_offset(term)?;
+    let before = |offset| {
+        let Found { offset, time_ns, data, .. } = newest_checkpoint(journal, term, offset)?;
+        let tally = mirror::tally(&data).filter(|tally| tally.since == Some(since))?;
+        Some(Anchor { offset, line: base + tally.lines, time_ns })
+    };
+    let floor = journal.floor_offset(term)?;
+    let last_for = |is_before: &dyn Fn(&Anchor) -> bool| {
+        let probe = |offset| {
+            let anchor = before(offset);
+            Ok::<_, std::convert::Infallible>((anchor.as_ref().is_none_or(is_before), anchor))
+        };
+        bisect(floor, end, probe).unwrap_or_else(|never| match never {})
+    };
+    match seek {
+        Seek::Offset(offset) => before(offset.min(end)),
+        Seek::Line(line) => last_for(&|anchor| anchor.line <= line),
+        Seek::After(offset) => {
+            let mut at = journal.seek(term, offset.max(floor).min(end.saturating_sub(1)));
+            let first = loop {
+                let here = at;
+                let record = journal.next(term, &mut at)?;
+                if record.offset >= offset
+                    && matches!(record.kind, Kind::Checkpoint | Kind::CheckpointFirst)
+                    && whole(journal, term, here).is_some()
+                {
+                    break record.offset;
+                }
+            };
+            before(first).filter(|anchor| anchor.offset == first)
+        }
+    }
+}
+
+/// The offset of the first byte in the journal that came at or after that time, if one before it is there, too, or the very first.
+pub(super) fn at_time(journal: &Journal, term: TermId, time_ns: u64) -> Option<u64> {
+    let (floor, end) = (journal.floor_offset(term)?, journal.end_offset(term)?);
+    let output_at = |offset: u64| {
+        let mut cursor = journal.seek(term, offset);
+        std::iter::from_fn(|| journal.next(term, &mut cursor))
+            .find(|record| record.kind == Kind::Output && record.offset + record.payload.len() as u64 > offset)
+            .map(|record| (record.offset.max(floor), record.offset + record.payload.len() as u64, record.time_ns))
+    };
+    let probe = |offset| {
+        let record = output_at(offset);
+        Ok::<_, std::convert::Infallible>((record.is_some_and(|(_, _, came_ns)| came_ns < time_ns), record))
+    };
+    match bisect(floor, end.saturating_sub(1), probe).unwrap_or_else(|never| match never {}) {
+        Some((_, behind, _)) => Some(behind),
+        None => (floor == 0).then_some(0),
     }
 }
 

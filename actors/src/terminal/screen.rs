@@ -182,7 +182,7 @@ impl Screen {
     /// The mirror, having seen every record.
     pub(super) fn now(&mut self, journal: &mut Journal) -> &Mirror {
         while self.advance(journal, usize::MAX) {}
-        self.mirror.get_or_insert_with(|| Box::new(Mirror::new(self.initial)))
+        self.mirror.get_or_insert_with(|| Box::new(Mirror::new_at(self.initial, journal.end_offset(self.id).unwrap_or(0))))
     }
 
     /// Takes a checkpoint, if the mirror has seen every record.
@@ -194,7 +194,8 @@ impl Screen {
         if journal.next(self.id, &mut probe).is_some() {
             return Ok(());
         }
-        let mirror = self.mirror.get_or_insert_with(|| Box::new(Mirror::new(self.initial)));
+        let end = journal.end_offset(self.id).unwrap_or(0);
+        let mirror = self.mirror.get_or_insert_with(|| Box::new(Mirror::new_at(self.initial, end)));
         journal.checkpoint(self.id, &mirror.checkpoint())?;
         self.cursor = journal.end();
         (self.uncheckpointed, self.stands) = (0, true);
@@ -235,7 +236,7 @@ impl Screen {
 
     fn draw_batch(&mut self, offset: u64, bytes: &[u8], before: Cursor, journal: &mut Journal) {
         (self.uncheckpointed, self.stands) = (self.uncheckpointed + bytes.len() as u64, false);
-        let drawn = self.mirror.get_or_insert_with(|| Box::new(Mirror::new(self.initial))).feed(bytes);
+        let drawn = self.mirror.get_or_insert_with(|| Box::new(Mirror::new_at(self.initial, offset))).feed(bytes);
         self.hear(offset);
         if drawn.is_err() {
             tracing::debug!(id = %self.id, ?before, "the parser panicked on a batch: its records are drawn one by one");
@@ -251,7 +252,10 @@ impl Screen {
         match record.kind {
             Kind::Output => {
                 (self.uncheckpointed, self.stands) = (self.uncheckpointed + record.payload.len() as u64, false);
-                let drawn = self.mirror.get_or_insert_with(|| Box::new(Mirror::new(self.initial))).feed(record.payload);
+                let drawn = self
+                    .mirror
+                    .get_or_insert_with(|| Box::new(Mirror::new_at(self.initial, record.offset)))
+                    .feed(record.payload);
                 self.hear(record.offset);
                 drawn
             }
@@ -260,14 +264,14 @@ impl Screen {
                 match (mirror::decode_size(record.payload), &mut self.mirror) {
                     (Some(size), Some(mirror)) => mirror.resize(size),
                     (Some(size), None) => {
-                        self.mirror = Some(Box::new(Mirror::new(size)));
+                        self.mirror = Some(Box::new(Mirror::new_at(size, record.offset)));
                         Ok(())
                     }
                     (None, _) => Ok(()),
                 }
             }
             Kind::Checkpoint => {
-                self.restore(record.payload);
+                self.restore(record.offset, record.payload);
                 Ok(())
             }
             Kind::CheckpointFirst => {
@@ -281,7 +285,7 @@ impl Screen {
             Kind::CheckpointLast => {
                 self.parts.extend_from_slice(record.payload);
                 let parts = std::mem::take(&mut self.parts);
-                self.restore(&parts);
+                self.restore(record.offset, &parts);
                 Ok(())
             }
             Kind::Void => Ok(()),
@@ -289,10 +293,13 @@ impl Screen {
     }
 
     /// A checkpoint met while reading on is the state the mirror is in already; it is needed only by one that has none.
-    fn restore(&mut self, checkpoint: &[u8]) {
+    fn restore(&mut self, offset: u64, checkpoint: &[u8]) {
         if self.mirror.is_none() {
             match Mirror::restore(checkpoint) {
-                Ok(mirror) => (self.mirror, self.stands) = (Some(Box::new(mirror)), true),
+                Ok(mut mirror) => {
+                    mirror.count_from(offset);
+                    (self.mirror, self.stands) = (Some(Box::new(mirror)), true);
+                }
                 Err(error) => tracing::error!(id = %self.id, %error, "a checkpoint was left out"),
             }
         }

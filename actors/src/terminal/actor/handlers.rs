@@ -4,9 +4,9 @@ use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Messag
 
 use super::{
     super::{
-        Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Condemn, Detach, Hibernate, HibernateError, Input,
-        InputError, ListClients, Mode, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume, Rethink, Snapshot,
-        SnapshotBody, SnapshotKind, Stop, TakeSnapshot, Warn,
+        Attach, AttachFrom, Attached, Buried, Checkpoint, ClientId, Condemn, Detach, FindAnchor, FindTime, Hibernate,
+        HibernateError, Input, InputError, ListClients, Mode, Pump, ReadMarks, ReadPage, Resize, ResizeError, Rest, Resume,
+        Rethink, Snapshot, SnapshotKind, Stop, TakeSnapshot, Unreadable, Warn,
         answers::Sifted,
         fanout::Client,
         page,
@@ -15,9 +15,12 @@ use super::{
     CHECKPOINT_RETRY, Terminal, Unacknowledged,
 };
 use crate::{
+    TermId,
     log::{
+        lines::{Anchor, Seek},
         marks::MarkPage,
         piece::{GapReason, Page},
+        store::StoreError,
     },
     registry::TermNews,
 };
@@ -147,13 +150,8 @@ impl Terminal {
     fn snapshot(&mut self, kind: SnapshotKind, ctx: &mut Context<Self>) -> Snapshot {
         self.note_used();
         let mut journal = self.lane.journal();
-        let mirror = self.screen.now(&mut journal);
-        let body = match kind {
-            SnapshotKind::Text => SnapshotBody::Text(mirror.text()),
-            SnapshotKind::Ansi => SnapshotBody::Ansi(mirror.repaint().into()),
-            SnapshotKind::Cells => SnapshotBody::Cells(mirror.view()),
-        };
-        let snapshot = Snapshot { offset: journal.end_offset(self.id).unwrap_or(0), size: mirror.size(), body };
+        let offset = journal.end_offset(self.id).unwrap_or(0);
+        let snapshot = Snapshot::of(self.screen.now(&mut journal), offset, kind);
         drop(journal);
         self.heed(ctx);
         self.park_if_over();
@@ -328,4 +326,68 @@ impl Handler<ReadMarks> for Terminal {
         };
         Box::pin(read.into_actor(self))
     }
+}
+
+impl Handler<FindAnchor> for Terminal {
+    type Result = Recalled<Result<Option<Anchor>, Unreadable>>;
+
+    /// The journal has the newest stretch, and all of it; what is before is on disk.
+    fn handle(&mut self, FindAnchor(seek): FindAnchor, _: &mut Self::Context) -> Self::Result {
+        let id = self.id;
+        let journal = self.lane.journal();
+        let since = page::counts_since(&journal, id).unwrap_or(0);
+        let here = |base| page::anchor(&journal, id, seek, since, base);
+        let on_disk = if self.logged { self.lane.log().stats().floor(id) } else { None };
+        let floor = journal.floor_offset(id).unwrap_or(u64::MAX);
+        let Some(_) = on_disk.filter(|on_disk| *on_disk < floor) else {
+            // What a screen has counted that nothing is kept before is all there is to count.
+            return Box::pin(fut::ready(Ok(here(0))));
+        };
+        let is_behind = matches!(seek, Seek::After(offset) if offset >= floor);
+        if since == 0
+            && let Some(anchor) = here(0).filter(|_| is_behind || !matches!(seek, Seek::After(_)))
+        {
+            return Box::pin(fut::ready(Ok(Some(anchor))));
+        }
+        drop(journal);
+        let log = self.lane.log().clone();
+        let read = async move {
+            log.count_lines(id).await?;
+            log.read(id, move |reader| Ok((reader.base(since)?, reader.anchor(seek)?))).await
+        };
+        Box::pin(read.into_actor(self).map(move |read, terminal, _| {
+            let (base, on_disk) = read.map_err(|error| unreadable(id, &error))?;
+            let here = || base.and_then(|base| page::anchor(&terminal.lane.journal(), id, seek, since, base));
+            Ok(match seek {
+                Seek::After(_) => on_disk.or_else(here),
+                Seek::Line(_) | Seek::Offset(_) => here().or(on_disk),
+            })
+        }))
+    }
+}
+
+impl Handler<FindTime> for Terminal {
+    type Result = Recalled<Result<u64, Unreadable>>;
+
+    fn handle(&mut self, FindTime { time_ns }: FindTime, _: &mut Self::Context) -> Self::Result {
+        let (id, end) = (self.id, self.end_offset());
+        let (here, floor) = {
+            let journal = self.lane.journal();
+            (page::at_time(&journal, id, time_ns), journal.floor_offset(id).unwrap_or(end))
+        };
+        if !self.logged || here.is_some() {
+            return Box::pin(fut::ready(Ok(here.unwrap_or(floor))));
+        }
+        let log = self.lane.log().clone();
+        let read = async move { log.read(id, move |reader| reader.at_time(time_ns)).await };
+        Box::pin(read.into_actor(self).map(move |read, _, _| {
+            let on_disk = read.map_err(|error| unreadable(id, &error))?;
+            Ok(on_disk.unwrap_or(floor))
+        }))
+    }
+}
+
+fn unreadable(id: TermId, error: &StoreError) -> Unreadable {
+    tracing::error!(%id, error = error as &dyn std::error::Error, "history cannot be read from disk");
+    Unreadable
 }
