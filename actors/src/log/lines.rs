@@ -23,6 +23,7 @@ use std::collections::VecDeque;
 use super::{
     piece::{GapReason, Page, PageStart, Piece},
     render::{Line, Renderer, STRIDE_BYTES},
+    sieve::Sieve,
 };
 use crate::Size;
 
@@ -206,11 +207,41 @@ pub fn end<S: Source>(source: &mut S, until: Option<u64>) -> Result<u64, S::Erro
 
 const NOTHING: Ask = Ask { at: At::End, backwards: false, lines: 0, bytes: usize::MAX, until: None, frames: false };
 
+/// Where a way through a history ends that is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bound {
+    /// Output is read up to here.
+    pub(super) offset: u64,
+    /// What stands on the screen there belongs to it.
+    pub(super) stands: bool,
+}
+
+/// Passes the lines of a range that leave from an anchor on, or from the floor, through a sieve; the number of the line that comes next.
+///
+/// # Errors
+/// The source's.
+pub(super) fn sift<S: Source>(
+    source: &mut S,
+    anchor: Option<Anchor>,
+    wanted: std::ops::Range<u64>,
+    bound: Bound,
+    sieve: &mut Sieve,
+) -> Result<u64, S::Error> {
+    // Read backwards, nothing is given instead of lines that are not kept any more.
+    let mut walk = Walk::new(source, Ask { backwards: true, ..NOTHING }, wanted);
+    (walk.bound, walk.sieve) = (bound, Some(sieve));
+    walk.go(anchor)?;
+    Ok(walk.reached)
+}
+
 /// A way through a history, from an anchor on.
 struct Walk<'a, S> {
     source: &'a mut S,
     ask: Ask,
     wanted: std::ops::Range<u64>,
+    bound: Bound,
+    /// Takes the lines, if they are searched.
+    sieve: Option<&'a mut Sieve>,
     renderer: Renderer,
     /// What the screen's own numbers are short of.
     base: u64,
@@ -241,6 +272,8 @@ impl<'a, S: Source> Walk<'a, S> {
             source,
             ask,
             wanted,
+            bound: Bound { offset: u64::MAX, stands: true },
+            sieve: None,
             renderer: Renderer::new(Size::DEFAULT),
             base: 0,
             pieces: VecDeque::new(),
@@ -283,7 +316,7 @@ impl<'a, S: Source> Walk<'a, S> {
     }
 
     fn to(&self) -> u64 {
-        self.ask.until.unwrap_or(u64::MAX)
+        self.ask.until.unwrap_or(self.bound.offset)
     }
 
     /// Walks until it has what is wanted, or as much as it may have.
@@ -313,7 +346,7 @@ impl<'a, S: Source> Walk<'a, S> {
     }
 
     fn is_full(&self) -> bool {
-        let has_some = self.reached > self.wanted.start;
+        let has_some = self.sieve.is_none() && self.reached > self.wanted.start;
         (self.reached >= self.wanted.end && self.wanted.end < u64::MAX)
             || (has_some && (self.bytes >= self.ask.bytes || self.drawn >= WORK_BYTES_MAX))
     }
@@ -429,7 +462,12 @@ impl<'a, S: Source> Walk<'a, S> {
 
     fn put(&mut self, number: u64, item: Item) {
         self.put_frame(number);
-        if self.wanted.contains(&number) {
+        if !self.wanted.contains(&number) {
+            return;
+        }
+        if let Some(sieve) = &mut self.sieve {
+            sieve.take(item);
+        } else {
             self.bytes += match &item {
                 Item::Line(line) | Item::Standing(line) => line.styled().len() + 1,
                 Item::Frame(_) | Item::Note { .. } => 0,
@@ -538,7 +576,7 @@ impl<'a, S: Source> Walk<'a, S> {
     /// The end of all: what stands on the screen.
     fn finish(&mut self) {
         self.ended();
-        if self.ask.until.is_some() {
+        if self.ask.until.is_some() || !self.bound.stands {
             return;
         }
         let open = self.renderer.is_alternate().then(|| self.renderer.alternate()).flatten();

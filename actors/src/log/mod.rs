@@ -31,7 +31,9 @@ pub mod render;
 pub mod replay;
 pub mod retention;
 pub mod scanner;
+pub mod search;
 pub mod service;
+mod sieve;
 pub mod stats;
 pub mod store;
 #[cfg(test)]
