@@ -18,6 +18,8 @@
 //! some [`WORK_BYTES_MAX`] at most as long as it has a line to give. Output without lines, however much, is leapt over from anchor to
 //! anchor. Blocking; never on an actor's thread.
 
+mod sifting;
+
 use std::collections::VecDeque;
 
 use super::{
@@ -25,10 +27,14 @@ use super::{
     render::{Line, Renderer, STRIDE_BYTES},
     sieve::Sieve,
 };
+
+pub(super) use self::sifting::Window;
 use crate::Size;
 
 /// Output that is read at a time.
 const READ_BYTES: usize = 128 << 10;
+/// The same where most of it is not drawn.
+const SEARCHED_BYTES: usize = 512 << 10;
 /// Output after which it is looked whether lines go on much later: two intervals of checkpoints.
 const LEAP_BYTES: u64 = 512 << 10;
 /// Output that is drawn for a page that has something to give: some 150 ms.
@@ -229,9 +235,13 @@ pub(super) fn sift<S: Source>(
 ) -> Result<u64, S::Error> {
     // Read backwards, nothing is given instead of lines that are not kept any more.
     let mut walk = Walk::new(source, Ask { backwards: true, ..NOTHING }, wanted);
-    (walk.bound, walk.sieve) = (bound, Some(sieve));
+    (walk.bound, walk.window) = (bound, std::mem::take(&mut sieve.window));
+    walk.window.clear();
+    walk.sieve = Some(sieve);
     walk.go(anchor)?;
-    Ok(walk.reached)
+    let (reached, window) = (walk.reached, walk.window);
+    sieve.window = window;
+    Ok(reached)
 }
 
 /// A way through a history, from an anchor on.
@@ -242,6 +252,8 @@ struct Walk<'a, S> {
     bound: Bound,
     /// Takes the lines, if they are searched.
     sieve: Option<&'a mut Sieve>,
+    /// What waits of output that is searched.
+    window: Window,
     renderer: Renderer,
     /// What the screen's own numbers are short of.
     base: u64,
@@ -274,6 +286,7 @@ impl<'a, S: Source> Walk<'a, S> {
             wanted,
             bound: Bound { offset: u64::MAX, stands: true },
             sieve: None,
+            window: Window::default(),
             renderer: Renderer::new(Size::DEFAULT),
             base: 0,
             pieces: VecDeque::new(),
@@ -326,11 +339,14 @@ impl<'a, S: Source> Walk<'a, S> {
             None => self.start()?,
         }
         while !self.is_full() {
+            if self.sift() {
+                continue;
+            }
             if let Some(piece) = self.pieces.pop_front() {
                 self.step(piece)?;
                 continue;
             }
-            if self.undisturbed >= LEAP_BYTES {
+            if self.undisturbed >= LEAP_BYTES && self.is_drawn() {
                 self.leap()?;
                 continue;
             }
@@ -338,7 +354,8 @@ impl<'a, S: Source> Walk<'a, S> {
                 self.finish();
                 return Ok(());
             };
-            let page = self.source.page(start, self.to(), READ_BYTES)?;
+            let bytes = if self.sieve.is_some() { SEARCHED_BYTES } else { READ_BYTES };
+            let page = self.source.page(start, self.to(), bytes)?;
             self.pieces.extend(page.pieces);
             self.next = page.next.map(PageStart::Offset);
         }

@@ -25,6 +25,7 @@ mod key;
 pub mod lines;
 pub mod marks;
 pub mod piece;
+mod plain;
 pub mod reader;
 pub mod recount;
 pub mod render;

@@ -15,11 +15,16 @@
 
 use std::sync::Arc;
 
-use regex::{Regex, RegexBuilder, escape};
+use regex::{
+    Regex, RegexBuilder,
+    bytes::{Regex as BytesRegex, RegexBuilder as BytesRegexBuilder},
+    escape,
+};
 use regex_syntax::ParserBuilder;
 
 use super::{
     lines::{self, Anchor, Bound, Seek, Source},
+    plain::Plain,
     render::Line,
     sieve::Sieve,
 };
@@ -63,6 +68,10 @@ pub enum PatternError {
 #[derive(Debug, Clone)]
 pub struct Pattern {
     regex: Regex,
+    /// The same for bytes.
+    bytes: BytesRegex,
+    /// Whether it depends on nothing around it, nor matches where nothing is: then a text of many lines can be searched at once.
+    is_free: bool,
 }
 
 impl Pattern {
@@ -78,22 +87,52 @@ impl Pattern {
         let syntax = |at: usize, why: &dyn std::fmt::Display| PatternError::Syntax { at, why: why.to_string() };
         let place = |span: &regex_syntax::ast::Span| text[..span.start.offset].chars().count() + 1;
         let parsed = ParserBuilder::new().case_insensitive(ignore_case).nest_limit(NEST_MAX).build().parse(&text);
-        parsed.map_err(|error| match &error {
+        let hir = parsed.map_err(|error| match &error {
             regex_syntax::Error::Parse(error) => syntax(place(error.span()), error.kind()),
             regex_syntax::Error::Translate(error) => syntax(place(error.span()), error.kind()),
             error => syntax(1, error),
         })?;
-        let built = RegexBuilder::new(&text)
+        let failed = |error| match error {
+            regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
+            error => syntax(1, &error),
+        };
+        let regex = RegexBuilder::new(&text)
             .case_insensitive(ignore_case)
             .nest_limit(NEST_MAX)
             .size_limit(REGEX_BYTES_MAX)
             .dfa_size_limit(DFA_BYTES_MAX)
-            .build();
-        let regex = built.map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
-            error => syntax(1, &error),
-        })?;
-        Ok(Self { regex })
+            .build()
+            .map_err(failed)?;
+        let bytes = BytesRegexBuilder::new(&text)
+            .case_insensitive(ignore_case)
+            .nest_limit(NEST_MAX)
+            .size_limit(REGEX_BYTES_MAX)
+            .dfa_size_limit(DFA_BYTES_MAX)
+            .build()
+            .map_err(failed)?;
+        let about = hir.properties();
+        let is_free = about.look_set().is_empty() && about.minimum_len().is_some_and(|least| least > 0);
+        Ok(Self { regex, bytes, is_free })
+    }
+
+    /// Which of some plain lines may have it: all that have.
+    pub(super) fn hits(&self, plain: &Plain, hits: &mut Vec<usize>) {
+        hits.clear();
+        let Plain { text, lines } = plain;
+        if !self.is_free {
+            let may_have = |line: &usize| self.bytes.is_match(plain.text(*line).trim_ascii_end());
+            return hits.extend((0..lines.len()).filter(may_have));
+        }
+        let mut line = 0;
+        // What ends in a line may have begun in one before: that of a match in one line alone is come to in any case.
+        while let Some(end) = self.bytes.shortest_match_at(text, plain.text_start(line)) {
+            line += lines[line..].partition_point(|line| line.text_end + 1 < end);
+            hits.push(line);
+            line += 1;
+            if line >= lines.len() {
+                break;
+            }
+        }
     }
 
     /// Where it is found in a text: characters from and to, without overlap, the first [`SPANS_MAX`] of them.
@@ -147,13 +186,15 @@ pub struct Search {
     /// They left, or stand, behind this.
     bound: Bound,
     is_done: bool,
+    stretch_bytes: u64,
 }
 
 impl Search {
     /// In what there is up to the offset `end`; of a search that is resumed, in the lines before number `before`.
     pub fn new(pattern: Arc<Pattern>, end: u64, before: Option<u64>) -> Self {
         let line = before.unwrap_or(u64::MAX);
-        Self { pattern, line, bound: Bound { offset: end, stands: true }, is_done: line == 0 }
+        let bound = Bound { offset: end, stands: true };
+        Self { pattern, line, bound, is_done: line == 0, stretch_bytes: STRETCH_BYTES }
     }
 
     /// The number of the line that everything from there on is through, to resume before; `None` once it is through with all.
@@ -196,7 +237,7 @@ impl Search {
 
     /// The stretch to look through next: from which anchor, if not from the floor, to where.
     fn stretch<S: Source>(&self, source: &mut S) -> Result<(Option<Anchor>, Bound), S::Error> {
-        let near = source.anchor(Seek::Offset(self.bound.offset.saturating_sub(STRETCH_BYTES)))?;
+        let near = source.anchor(Seek::Offset(self.bound.offset.saturating_sub(self.stretch_bytes)))?;
         if near.is_none_or(|near| near.line < self.line) {
             return Ok((near, self.bound));
         }
@@ -208,3 +249,6 @@ impl Search {
         Ok((before, bound))
     }
 }
+
+#[cfg(test)]
+mod tests;

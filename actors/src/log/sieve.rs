@@ -3,14 +3,14 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    lines::Item,
+    lines::{Item, Window},
     search::{Match, Pattern},
 };
 
 /// See the module's head.
 #[derive(Debug)]
 pub(super) struct Sieve {
-    pattern: Arc<Pattern>,
+    pub(super) pattern: Arc<Pattern>,
     /// The newest that were found, in order.
     found: VecDeque<Match>,
     found_max: usize,
@@ -18,12 +18,14 @@ pub(super) struct Sieve {
     bytes_max: usize,
     /// Older ones had to make room.
     is_full: bool,
+    /// What lines are looked for in.
+    pub(super) window: Window,
 }
 
 impl Sieve {
     /// One that keeps the last `found_max` lines, of some `bytes_max` bytes.
     pub(super) fn new(pattern: Arc<Pattern>, found_max: usize, bytes_max: usize) -> Self {
-        Self { pattern, found: VecDeque::new(), found_max, bytes: 0, bytes_max, is_full: false }
+        Self { pattern, found: VecDeque::new(), found_max, bytes: 0, bytes_max, is_full: false, window: Window::default() }
     }
 
     /// Takes the next line.
