@@ -393,7 +393,7 @@ fn mix() {
     make(&runtime, &instance, 40, &["sh", "-c", &printing(2000)]);
     let ids = ids(&runtime, &instance);
     let until = Instant::now() + Duration::from_secs(seconds);
-    let mut heap = Vec::new();
+    let mut figures = Vec::new();
     thread::scope(|scope| {
         scope.spawn(|| {
             runtime.block_on(async {
@@ -412,15 +412,20 @@ fn mix() {
         let begun = Instant::now();
         while Instant::now() < until {
             thread::sleep(Duration::from_secs(2));
-            heap.push((begun.elapsed().as_secs_f64() / 60.0, Figures::of(&instance).heap));
+            figures.push((begun.elapsed().as_secs_f64() / 60.0, Figures::of(&instance)));
         }
     });
     // The first part fills caches.
-    let settled = &heap[heap.len() / 4..];
-    let (slope, error) = slope(settled);
-    let row = vec![mib(settled[0].1), mib(settled.last().unwrap().1), format!("{} ± {}", kib(slope), kib(error))];
-    let title = format!("mixed load for {seconds} s; heap in MiB, its slope over the last three quarters in KiB a minute");
-    table(&title, &["at a quarter", "at the end", "slope ± standard error"], &[row]);
+    let settled = &figures[figures.len() / 4..];
+    let row = |name: &str, of: fn(&Figures) -> f64| {
+        let points: Vec<(f64, f64)> = settled.iter().map(|(minutes, figures)| (*minutes, of(figures))).collect();
+        let (slope, error) = slope(&points);
+        vec![name.to_owned(), mib(points[0].1), mib(points.last().unwrap().1), format!("{} ± {}", kib(slope), kib(error))]
+    };
+    let rows =
+        [row("heap", Figures::own), row("log's heap", |figures| figures.log), row("resident", |figures| figures.resident)];
+    let title = format!("mixed load for {seconds} s; MiB, and slopes over the last three quarters in KiB a minute");
+    table(&title, &["", "at a quarter", "at the end", "slope ± standard error"], &rows);
 }
 
 /// The slope of a line through points, by least squares, and its standard error.
