@@ -3,13 +3,14 @@
 use std::{
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use kaval_actors::{Name, Size, log::journal::DataPath};
 use signal_hook::low_level::signal_name;
 
-use super::when::When;
+use super::{search::Cursor, when::When};
 use crate::{config::Listen, wire::Moment};
 
 /// Keeps terminals alive: a shell, a build or an agent goes on when the window, the connection or kaval itself is gone.
@@ -33,6 +34,7 @@ Examples:
   kaval wait build --exit            until it has ended
   kaval screen agent                 what it shows now
   kaval history agent --tail 100     its last 100 lines
+  kaval search agent -i error        the lines of it that match, the newest first
   kaval export agent -o agent.html   all of it, as a web page
 
 Exit codes: 0 done, 1 failed, 2 bad usage, 3 no such terminal, 5 no supervisor answers, 124 timed out.
@@ -77,6 +79,8 @@ pub(super) enum Command {
     Screen(Screen),
     /// Print what a terminal has put out
     History(History),
+    /// Find the lines of terminals' histories that match a pattern, the newest first
+    Search(Search),
     /// Write what a terminal has put out to a file: text, web page, PDF, recording or raw
     Export(Export),
     /// Print what happens, as it happens
@@ -440,6 +444,54 @@ impl ExportFormat {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = SEARCH_HELP, override_usage = "kaval search [OPTIONS] NAME PATTERN\n       kaval search [OPTIONS] --all PATTERN")]
+pub(super) struct Search {
+    /// Which terminal; not with --all
+    #[arg(value_name = "NAME")]
+    pub(super) first: String,
+    /// A regular expression, in the syntax of Rust's regex crate
+    #[arg(value_name = "PATTERN")]
+    pub(super) second: Option<String>,
+    /// Every terminal, ended ones too, the newest first
+    #[arg(long)]
+    pub(super) all: bool,
+    /// PATTERN is a text as it stands
+    #[arg(short = 'F', long)]
+    pub(super) literal: bool,
+    /// Upper and lower case are the same
+    #[arg(short, long)]
+    pub(super) ignore_case: bool,
+    /// Find so many lines at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) limit: Option<u64>,
+    /// Take so long at most, as in 500ms or 2s
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) budget: Option<Duration>,
+    /// Go on where a search ended that --limit, --budget or Ctrl-C cut short
+    #[arg(long, value_name = "CURSOR")]
+    pub(super) resume: Option<Cursor>,
+    /// Print JSON: one object a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+const SEARCH_HELP: &str = "\
+Lines are those that kaval history prints: wrapped rows joined, without colours, and at the end what stands on
+the screen. Full-screen programs are not searched. Each line that matches is printed as NAME:NUMBER TIME LINE;
+kaval history NAME --lines A..B prints what is about it. With --json each is an object: name, number, offset, time
+(milliseconds since 1970), line, and spans, the characters from and to of each match.
+
+A search that is cut short prints the cursor to go on with: to stderr, or as {\"resume\": CURSOR} with --json.
+
+Exit codes: 0 found, 1 nothing found or failed, 2 bad usage, 3 no such terminal, 5 no supervisor answers.
+
+Examples:
+  kaval search build 'error(\\[E[0-9]+\\])?:'
+  kaval search build -iF 'connection refused' --limit 20
+  kaval search --all TODO --json | jq -r .line
+  kaval search -- agent -v";
+
+#[derive(Debug, Args)]
 #[command(after_help = EXPORT_HELP)]
 pub(super) struct Export {
     /// Which terminal
@@ -641,6 +693,10 @@ pub(super) struct Completions {
     /// For which shell
     #[arg(value_enum)]
     pub(super) shell: clap_complete::Shell,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime_serde::re::humantime::parse_duration(text).map_err(|_| "write 500ms, 2s or 1min".to_owned())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

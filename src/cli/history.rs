@@ -294,6 +294,8 @@ impl<'a, S: Sink> Reading<'a, S> {
             | Event::Reaping { .. }
             | Event::Exited { .. }
             | Event::Detached { .. }
+            | Event::Found { .. }
+            | Event::Searched { .. }
             | Event::Piece { .. }
             | Event::Happened { .. }
             | Event::End { .. } => Ok(()),

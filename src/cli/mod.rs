@@ -23,6 +23,7 @@ mod fit;
 mod history;
 mod keys;
 mod manual;
+mod search;
 mod status;
 mod table;
 mod upgrade;
@@ -189,6 +190,7 @@ async fn client_command(sockets: Sockets, command: Command) -> Result<ExitCode, 
         Command::Wait(wait) => wait::wait(&sockets, wait).await,
         Command::Screen(screen) => commands::screen(&sockets, &screen).await,
         Command::History(history) => history::history(&sockets, &history).await,
+        Command::Search(args) => search::search(&sockets, &args).await,
         Command::Export(args) => export::export(&sockets, &args).await,
         Command::Events(args) => events::events(&sockets, args).await,
         Command::Doctor(args) => doctor::doctor(&sockets, &args).await,

@@ -367,6 +367,8 @@ impl Session {
             | Event::Reaping { .. }
             | Event::Exited { .. }
             | Event::Detached { .. }
+            | Event::Found { .. }
+            | Event::Searched { .. }
             | Event::Piece { .. }
             | Event::Happened { .. }
             | Event::End { .. } => None,

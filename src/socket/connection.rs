@@ -28,7 +28,7 @@ use tokio_util::{
     sync::CancellationToken,
 };
 
-use super::{Hub, attach::Attachment, events::Following, ops};
+use super::{Hub, attach::Attachment, events::Following, ops, search::Searches};
 use crate::wire::{self, Code, FRAME_BYTES_MAX, Hello, HelloOk, OPS, Refusal, Reply, ReplyBody, Request, WireError};
 
 /// How long a hello, or the rest of a frame that has begun, may take.
@@ -52,6 +52,7 @@ pub(super) struct Session {
     writer: Mutex<Writer>,
     pub(super) attachments: RefCell<HashMap<u64, Attachment>>,
     pub(super) followings: RefCell<HashMap<u64, Following>>,
+    pub(super) searches: Searches,
     pub(super) pending: Arc<Semaphore>,
 }
 
@@ -94,11 +95,12 @@ impl Session {
     /// What the client is told if not.
     pub(super) fn admit_stream(&self, req: u64) -> Result<(), WireError> {
         let (attachments, followings) = (self.attachments.borrow(), self.followings.borrow());
-        if attachments.contains_key(&req) || followings.contains_key(&req) {
+        let searches = self.searches.borrow();
+        if attachments.contains_key(&req) || followings.contains_key(&req) || searches.contains_key(&req) {
             let message = format!("request {req} has a stream open: ask with another number");
             return Err(WireError::new(Code::BadRequest, message));
         }
-        if attachments.len() + followings.len() >= STREAMS_MAX {
+        if attachments.len() + followings.len() + searches.len() >= STREAMS_MAX {
             let message = format!("a connection may have {STREAMS_MAX} streams open: open another connection");
             return Err(WireError::new(Code::Limit, message));
         }
@@ -145,6 +147,7 @@ pub(super) async fn serve(stream: UnixStream, hub: &Rc<Hub>, admitted: bool) {
         writer: Mutex::new(Writer { half: writer, torn: false }),
         attachments: RefCell::default(),
         followings: RefCell::default(),
+        searches: Searches::default(),
         pending: Arc::new(Semaphore::new(PENDING_MAX)),
     });
     let mut frames = FramedRead::with_capacity(reader, Begun { codec: wire::codec(), begun: false }, READ_BYTES);
@@ -164,6 +167,7 @@ pub(super) async fn serve(stream: UnixStream, hub: &Rc<Hub>, admitted: bool) {
         attachment.end().await;
     }
     session.followings.borrow_mut().drain().for_each(|(_, following)| following.end());
+    session.searches.borrow_mut().drain().for_each(|(_, search)| search.cancel());
 }
 
 /// Waits until every stream and every request has been told that the supervisor is being restarted.

@@ -23,6 +23,7 @@ use kaval_actors::{
     terminal::{FindAnchor, FindTime, ReadPage, Snapshot, SnapshotKind, Terminal, Unreadable},
 };
 use tokio::{runtime::Handle, task::spawn_blocking};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::Session,
@@ -165,18 +166,23 @@ async fn beside<T: Send + 'static>(
 ) -> Answer<T> {
     let _place = session.hub.renderers.acquire().await.map_err(|_| ops::ending())?;
     let failed = |_| WireError::new(Code::Internal, "history could not be rendered: see the supervisor's log");
-    let mut source = Terminals { terminal: terminal.clone(), runtime: Handle::current(), closing: session.hub.closing.clone() };
+    let mut source = Terminals::new(terminal, session.hub.closing.clone());
     spawn_blocking(move || work(&mut source)).await.map_err(failed)?
 }
 
 /// A terminal's history, read from a thread that may wait.
-struct Terminals {
+pub(super) struct Terminals {
     terminal: Addr<Terminal>,
     runtime: Handle,
-    closing: tokio_util::sync::CancellationToken,
+    /// Nobody waits for it any more.
+    closing: CancellationToken,
 }
 
 impl Terminals {
+    pub(super) fn new(terminal: &Addr<Terminal>, closing: CancellationToken) -> Self {
+        Self { terminal: terminal.clone(), runtime: Handle::current(), closing }
+    }
+
     fn wait<T>(&self, answer: impl Future<Output = Result<T, actix::MailboxError>>) -> Answer<T> {
         self.runtime.block_on(async {
             tokio::select! {
@@ -200,14 +206,14 @@ impl Source for Terminals {
 }
 
 /// How much of a history there is.
-struct Extent {
-    floor: u64,
+pub(super) struct Extent {
+    pub(super) floor: u64,
     reason: Option<GapReason>,
-    end: u64,
+    pub(super) end: u64,
 }
 
 impl Extent {
-    async fn of(terminal: &Addr<Terminal>, session: &Session) -> Answer<Self> {
+    pub(super) async fn of(terminal: &Addr<Terminal>, session: &Session) -> Answer<Self> {
         if session.hub.closing.is_cancelled() {
             return Err(ops::ending());
         }
@@ -219,7 +225,7 @@ impl Extent {
         Ok(Self { floor, reason, end })
     }
 
-    fn why(&self) -> String {
+    pub(super) fn why(&self) -> String {
         self.reason.map_or_else(|| "start".to_owned(), |reason| reason.to_string())
     }
 

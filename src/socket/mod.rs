@@ -3,7 +3,7 @@
 //! ```text
 //!   listener ──► connection: hello ─► requests, in order ─┬─► supervisor, terminals (messages)
 //!                     ▲                                    ├─► streams: one task an attachment, or a stream of events
-//!                     │                                    └─► history: rendered in turns, on threads of its own
+//!                     │                                    └─► history: rendered, and searched, in turns, on threads of its own
 //!                     └── writer, shared by replies and streams of this connection
 //! ```
 //!
@@ -20,6 +20,7 @@ mod foreground;
 mod history;
 mod lines;
 mod ops;
+mod search;
 mod status;
 
 use std::{
@@ -124,6 +125,8 @@ pub struct Hub {
     streams: Rc<()>,
     /// Held by every rendering of history, for a turn.
     renderers: Semaphore,
+    /// Held by every search, for a turn.
+    searchers: Semaphore,
 }
 
 impl Hub {
@@ -146,6 +149,7 @@ impl Hub {
             closing: CancellationToken::new(),
             streams: Rc::default(),
             renderers: Semaphore::new(history::RENDERERS_MAX),
+            searchers: Semaphore::new(search::SEARCHERS_MAX),
         }
     }
 

@@ -33,7 +33,7 @@ use super::{
     events,
     foreground::Foreground,
     history::{self, Wanted},
-    lines, status,
+    lines, search, status,
 };
 use crate::{
     vitals::BUDGET,
@@ -74,10 +74,16 @@ pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request)
             }
         }
         Op::Events { term, from } => events::follow(session, req, term, from).await,
+        Op::Search(asked) => search::begin(session, req, asked).await,
         Op::Detach { stream: Some(stream), term: None, client: None } => {
             let attachment = session.attachments.borrow_mut().remove(&stream);
             let following = session.followings.borrow_mut().remove(&stream);
+            let search = session.searches.borrow_mut().remove(&stream);
             let answer = match (attachment, following) {
+                _ if let Some(search) = search => {
+                    search.cancel();
+                    Ok(DetachOk { detached: 1 })
+                }
                 (Some(attachment), _) => {
                     attachment.close().await;
                     Ok(DetachOk { detached: 1 })
@@ -112,7 +118,7 @@ pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request)
 }
 
 /// Runs `work`, which answers `req`, beside the connection's reading, once there is a place for it.
-async fn spawn<F: AsyncFnOnce(&Session) + 'static>(session: &Rc<Session>, req: u64, work: F) {
+pub(super) async fn spawn<F: AsyncFnOnce(&Session) + 'static>(session: &Rc<Session>, req: u64, work: F) {
     let Ok(place) = session.pending.clone().acquire_owned().await else { return };
     let session = session.clone();
     actix_rt::spawn(async move {
@@ -184,7 +190,7 @@ async fn independent(session: &Session, req: u64, op: Op) {
                 session.hub.ended.notify_one();
             }
         }
-        Op::Attach { .. } | Op::Events { .. } | Op::Input { .. } | Op::Resize { .. } => {}
+        Op::Attach { .. } | Op::Events { .. } | Op::Search(_) | Op::Input { .. } | Op::Resize { .. } => {}
     }
 }
 

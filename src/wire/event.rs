@@ -7,6 +7,8 @@ use kaval_actors::pty::Exit;
 use serde::{Deserialize, Serialize};
 use signal_hook::low_level::signal_name;
 
+use super::search::MatchInfo;
+
 /// A frame of a stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ev", rename_all = "lowercase")]
@@ -103,6 +105,23 @@ pub enum Event {
     Detached {
         /// The stream.
         req: u64,
+    },
+    /// Lines in which a pattern was found, the newest first.
+    Found {
+        /// The stream.
+        req: u64,
+        /// The lines.
+        matches: Vec<MatchInfo>,
+    },
+    /// How far a search is; the last of them, before `end`, says where it ended.
+    Searched {
+        /// The stream.
+        req: u64,
+        /// Everything from the line of this number on is searched: to go on before it. Absent once all is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<u64>,
+        /// Output up to here is still to be searched.
+        offset: u64,
     },
     /// A piece of a file.
     #[serde(rename = "data")]

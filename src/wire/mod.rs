@@ -16,6 +16,7 @@ mod admin;
 mod event;
 mod lines;
 mod op;
+mod search;
 mod status;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,7 @@ pub use self::{
         AttachFrom, AttachMode, AttachOk, CommandInfo, Empty, HistoryFormat, HistoryOk, LsOk, NewOk, OPS, Op, Request,
         ScreenFormat, ScreenOk, TermInfo, TermRef,
     },
+    search::{MatchInfo, SearchAsked, SearchOk},
     status::{ChildInfo, ChildrenInfo, EventsOk, FdInfo, LaneInfo, LogInfo, MemoryInfo, StatusOk, TermCounts},
 };
 

@@ -12,6 +12,7 @@ use super::{
     ExitInfo,
     event::Data,
     lines::{LinesAsked, Moment},
+    search::SearchAsked,
 };
 
 /// A request.
@@ -39,6 +40,7 @@ pub const OPS: &[&str] = &[
     "history",
     "lines",
     "seek",
+    "search",
     "clients",
     "events",
     "status",
@@ -177,6 +179,9 @@ pub enum Op {
         /// When: milliseconds since the Unix epoch.
         time: u64,
     },
+    /// Opens a stream of the lines in which a pattern is found, the newest first. Answer: [`SearchOk`](super::SearchOk), then `found`, `searched`,
+    /// `end`.
+    Search(SearchAsked),
     /// Reads history back. Answer: [`HistoryOk`], then `output` (raw) or `lines`, and `end`. Of a timed one `screen`, and then `output`, `resized` and
     /// `lagged`.
     History {

@@ -18,16 +18,23 @@
 //! some [`WORK_BYTES_MAX`] at most as long as it has a line to give. Output without lines, however much, is leapt over from anchor to
 //! anchor. Blocking; never on an actor's thread.
 
+mod sifting;
+
 use std::collections::VecDeque;
 
 use super::{
     piece::{GapReason, Page, PageStart, Piece},
     render::{Line, Renderer, STRIDE_BYTES},
+    sieve::Sieve,
 };
+
+pub(super) use self::sifting::Window;
 use crate::Size;
 
 /// Output that is read at a time.
 const READ_BYTES: usize = 128 << 10;
+/// The same where most of it is not drawn.
+const SEARCHED_BYTES: usize = 512 << 10;
 /// Output after which it is looked whether lines go on much later: two intervals of checkpoints.
 const LEAP_BYTES: u64 = 512 << 10;
 /// Output that is drawn for a page that has something to give: some 150 ms.
@@ -206,11 +213,47 @@ pub fn end<S: Source>(source: &mut S, until: Option<u64>) -> Result<u64, S::Erro
 
 const NOTHING: Ask = Ask { at: At::End, backwards: false, lines: 0, bytes: usize::MAX, until: None, frames: false };
 
+/// Where a way through a history ends that is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bound {
+    /// Output is read up to here.
+    pub(super) offset: u64,
+    /// What stands on the screen there belongs to it.
+    pub(super) stands: bool,
+}
+
+/// Passes the lines of a range that leave from an anchor on, or from the floor, through a sieve; the number of the line that comes next.
+///
+/// # Errors
+/// The source's.
+pub(super) fn sift<S: Source>(
+    source: &mut S,
+    anchor: Option<Anchor>,
+    wanted: std::ops::Range<u64>,
+    bound: Bound,
+    sieve: &mut Sieve,
+) -> Result<u64, S::Error> {
+    // Read backwards, nothing is given instead of lines that are not kept any more.
+    let mut walk = Walk::new(source, Ask { backwards: true, ..NOTHING }, wanted);
+    (walk.bound, walk.window) = (bound, std::mem::take(&mut sieve.window));
+    walk.window.clear();
+    walk.sieve = Some(sieve);
+    walk.go(anchor)?;
+    let (reached, window) = (walk.reached, walk.window);
+    sieve.window = window;
+    Ok(reached)
+}
+
 /// A way through a history, from an anchor on.
 struct Walk<'a, S> {
     source: &'a mut S,
     ask: Ask,
     wanted: std::ops::Range<u64>,
+    bound: Bound,
+    /// Takes the lines, if they are searched.
+    sieve: Option<&'a mut Sieve>,
+    /// What waits of output that is searched.
+    window: Window,
     renderer: Renderer,
     /// What the screen's own numbers are short of.
     base: u64,
@@ -241,6 +284,9 @@ impl<'a, S: Source> Walk<'a, S> {
             source,
             ask,
             wanted,
+            bound: Bound { offset: u64::MAX, stands: true },
+            sieve: None,
+            window: Window::default(),
             renderer: Renderer::new(Size::DEFAULT),
             base: 0,
             pieces: VecDeque::new(),
@@ -283,7 +329,7 @@ impl<'a, S: Source> Walk<'a, S> {
     }
 
     fn to(&self) -> u64 {
-        self.ask.until.unwrap_or(u64::MAX)
+        self.ask.until.unwrap_or(self.bound.offset)
     }
 
     /// Walks until it has what is wanted, or as much as it may have.
@@ -293,11 +339,14 @@ impl<'a, S: Source> Walk<'a, S> {
             None => self.start()?,
         }
         while !self.is_full() {
+            if self.sift() {
+                continue;
+            }
             if let Some(piece) = self.pieces.pop_front() {
                 self.step(piece)?;
                 continue;
             }
-            if self.undisturbed >= LEAP_BYTES {
+            if self.undisturbed >= LEAP_BYTES && self.is_drawn() {
                 self.leap()?;
                 continue;
             }
@@ -305,7 +354,8 @@ impl<'a, S: Source> Walk<'a, S> {
                 self.finish();
                 return Ok(());
             };
-            let page = self.source.page(start, self.to(), READ_BYTES)?;
+            let bytes = if self.sieve.is_some() { SEARCHED_BYTES } else { READ_BYTES };
+            let page = self.source.page(start, self.to(), bytes)?;
             self.pieces.extend(page.pieces);
             self.next = page.next.map(PageStart::Offset);
         }
@@ -313,7 +363,7 @@ impl<'a, S: Source> Walk<'a, S> {
     }
 
     fn is_full(&self) -> bool {
-        let has_some = self.reached > self.wanted.start;
+        let has_some = self.sieve.is_none() && self.reached > self.wanted.start;
         (self.reached >= self.wanted.end && self.wanted.end < u64::MAX)
             || (has_some && (self.bytes >= self.ask.bytes || self.drawn >= WORK_BYTES_MAX))
     }
@@ -444,7 +494,12 @@ impl<'a, S: Source> Walk<'a, S> {
 
     fn put(&mut self, number: u64, item: Item) {
         self.put_frame(number);
-        if self.wanted.contains(&number) {
+        if !self.wanted.contains(&number) {
+            return;
+        }
+        if let Some(sieve) = &mut self.sieve {
+            sieve.take(item);
+        } else {
             self.bytes += match &item {
                 Item::Line(line) | Item::Standing(line) => line.styled().len() + 1,
                 Item::Frame(_) | Item::Note { .. } => 0,
@@ -556,7 +611,7 @@ impl<'a, S: Source> Walk<'a, S> {
     /// The end of all: what stands on the screen.
     fn finish(&mut self) {
         self.ended();
-        if self.ask.until.is_some() {
+        if self.ask.until.is_some() || !self.bound.stands {
             return;
         }
         let open = self.renderer.is_alternate().then(|| self.renderer.alternate()).flatten();

@@ -25,13 +25,16 @@ mod key;
 pub mod lines;
 pub mod marks;
 pub mod piece;
+mod plain;
 pub mod reader;
 pub mod recount;
 pub mod render;
 pub mod replay;
 pub mod retention;
 pub mod scanner;
+pub mod search;
 pub mod service;
+mod sieve;
 pub mod stats;
 pub mod store;
 #[cfg(test)]

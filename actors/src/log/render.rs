@@ -141,6 +141,26 @@ impl Renderer {
         }
     }
 
+    /// The same, with when it came.
+    pub(super) fn draw_at(&mut self, offset: u64, time_ns: u64, bytes: &[u8]) {
+        self.time_ns = time_ns;
+        self.draw(offset, bytes);
+    }
+
+    /// Whether plain lines do nothing but have lines leave.
+    pub(super) fn scrolls_plain_lines(&self) -> bool {
+        self.canvas.scrolls_plain_lines()
+    }
+
+    /// Goes on behind `lines` lines that are not drawn, though each would have left as one, and which end at `offset`; `pen` does what they did
+    /// to the pen. The screen is not that of its place until as many lines as it has rows, and one more, are drawn.
+    pub(super) fn skip(&mut self, lines: u64, pen: &[u8], offset: u64) {
+        let drawn = self.canvas.feed(pen, offset);
+        self.recover(drawn);
+        self.canvas.leaving_mut().skip(lines);
+        self.place(offset);
+    }
+
     /// Gives the screen another size.
     pub fn resize(&mut self, offset: u64, size: Size) {
         self.place(offset);

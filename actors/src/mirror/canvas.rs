@@ -17,7 +17,7 @@ use super::{
     drawing,
     filter::Filter,
     leaving::{Leaving, Tally},
-    modes::ORIGIN,
+    modes::{ORIGIN, WRAP_BACK},
     notice::Notice,
     state::State,
 };
@@ -172,6 +172,14 @@ impl Canvas {
     /// What is known of the screen beside its grids.
     pub(super) fn state(&self) -> &State {
         &self.filter.state
+    }
+
+    /// Whether plain lines do nothing but scroll the main screen up, a row each at least, whose last row the cursor is in: with tab stops
+    /// in every eighth column, and backspaces that stay in their row.
+    pub(crate) fn scrolls_plain_lines(&self) -> bool {
+        let (state, screen) = (self.state(), self.screen());
+        let is_plain = state.scrolls_plain_lines() && state.tabs.are_default() && !state.modes.has(WRAP_BACK);
+        is_plain && !screen.alternate_screen() && screen.cursor_position().0 + 1 == self.size().rows()
     }
 
     /// What has left, and how much.

@@ -57,7 +57,8 @@ pub(crate) use self::{
     canvas::Canvas,
     leaving::{Leaving, Left},
     repaint::{BLANK, PLAIN},
-    view::shown,
+    run::front,
+    view::{is_replaced, shown},
 };
 pub use self::{
     checkpoint::{decode_size, encode_size, tally},

@@ -465,7 +465,7 @@ fn draws_text(state: &State) -> bool {
 
 /// How many bytes stand in front that are `wanted`: sixteen at a time are looked at in one go.
 #[inline(always)]
-pub(super) fn front(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> usize {
+pub(crate) fn front(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> usize {
     let all = |chunk: &&[u8]| chunk.iter().fold(true, |all, byte| all & wanted(*byte));
     let whole = 16 * bytes.chunks_exact(16).take_while(all).count();
     whole + bytes[whole..].iter().position(|byte| !wanted(*byte)).unwrap_or(bytes.len() - whole)

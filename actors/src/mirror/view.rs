@@ -85,6 +85,10 @@ fn is_false(flag: &bool) -> bool {
 }
 
 /// Text as it shows: with U+FFFD where something stands in for it.
+pub(crate) fn is_replaced(c: char) -> bool {
+    matches!(c, char::REPLACEMENT_CHARACTER | REPLACEMENT_STAND_IN)
+}
+
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     match text.contains(REPLACEMENT_STAND_IN) {
         true => Cow::Owned(text.replace(REPLACEMENT_STAND_IN, "\u{fffd}")),
