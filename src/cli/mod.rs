@@ -25,6 +25,7 @@ mod keys;
 mod manual;
 mod status;
 mod table;
+mod tty;
 mod upgrade;
 mod wait;
 mod when;
