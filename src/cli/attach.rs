@@ -6,17 +6,14 @@
 
 use std::{
     io::{self, IsTerminal},
-    mem,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
 use kaval_actors::{Size, mirror::Hush};
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    signal::unix::{SignalKind, signal},
     time::{Instant, sleep_until},
 };
 
@@ -24,9 +21,10 @@ use super::{
     Failure, Sockets,
     clipboard::Clipboard,
     fit::Fitted,
-    keys::{Keys, Typed},
+    pager::{self, History},
+    person::{Act, End, Person},
     table,
-    tty::{CLEAN, RawTerminal, show, typing, window_size},
+    tty::{CLEAN, RawTerminal, show, window_size},
 };
 use crate::{
     client::{Client, ClientError, Incoming, Session, SessionOptions, Update},
@@ -35,8 +33,6 @@ use crate::{
     wire::{AttachFrom, AttachMode, Event, ExitInfo, HistoryFormat, Op, TermRef},
 };
 
-/// How long a second press of the detach key is waited for.
-const SECOND_PRESS: Duration = Duration::from_millis(300);
 /// Between two pictures of a terminal of another size than the window's.
 const FRAME: Duration = Duration::from_millis(15);
 /// How long a supervisor may be gone before a line says so.
@@ -94,13 +90,6 @@ pub(super) async fn attach(
     }
 }
 
-enum End {
-    Detached,
-    DetachedByOther,
-    Exited(ExitInfo),
-    Signalled(u8),
-}
-
 async fn follow(
     mut session: Session,
     config: &config::Attach,
@@ -108,7 +97,7 @@ async fn follow(
     mut backlog: Option<Backlog>,
 ) -> Result<End, ClientError> {
     let broken = ClientError::Broken;
-    let mut person = Person::new(Keys::new(config.detach_key.0)).map_err(broken)?;
+    let mut person = Person::new(config.detach_key).map_err(broken)?;
     let mut resized = signal(SignalKind::window_change()).map_err(broken)?;
     let mut window = Window { fitted: None, stale_since: None, clipboard: Clipboard::new(config.clipboard) };
     let mut told_gap = false;
@@ -120,6 +109,9 @@ async fn follow(
             biased;
             act = person.next() => match act {
                 Act::Typed(bytes) if read_only => drop(bytes),
+                Act::Page { up } => if let Some(end) = look_back(&mut session, &mut window, &mut person, read_only, up).await? {
+                    return Ok(end);
+                }
                 Act::Typed(bytes) => session.input(bytes).await,
                 Act::Ended(end, last) => {
                     if !last.is_empty() && !read_only {
@@ -178,69 +170,31 @@ async fn follow(
     }
 }
 
-/// Who sits at this window.
-struct Person {
-    typed: mpsc::Receiver<Bytes>,
-    keys: Keys,
-    armed_until: Instant,
-    hung_up: Signal,
-    terminated: Signal,
-    /// Typed, and not given out.
-    waiting: Vec<u8>,
-}
-
-/// What a person does.
-enum Act {
-    Typed(Bytes),
-    /// Is gone, having typed something before.
-    Ended(End, Bytes),
-}
-
-impl Person {
-    fn new(keys: Keys) -> io::Result<Self> {
-        let (hung_up, terminated) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
-        Ok(Self { typed: typing(), keys, armed_until: Instant::now(), hung_up, terminated, waiting: Vec::new() })
+/// Shows the history instead of the terminal, which goes on without this window: nobody waits for it, and the supervisor answers what
+/// programs ask. Behind it the whole screen comes, as to one who attaches; the end, if there was one meanwhile.
+async fn look_back(
+    session: &mut Session,
+    window: &mut Window,
+    person: &mut Person,
+    read_only: bool,
+    up: bool,
+) -> Result<Option<End>, ClientError> {
+    match session.leave().await? {
+        Some(Update::Exited(exit)) => return Ok(Some(End::Exited(exit))),
+        Some(Update::Detached) => return Ok(Some(End::DetachedByOther)),
+        Some(_) | None => {}
     }
-
-    /// The next thing. May be dropped at any await without losing anything.
-    async fn next(&mut self) -> Act {
-        if !self.waiting.is_empty() {
-            return Act::Typed(mem::take(&mut self.waiting).into());
-        }
-        self.act().await
+    let size = window_size();
+    let history =
+        History { socket: session.socket().to_owned(), term: session.term().clone(), name: session.name().to_owned() };
+    let end = pager::page(&history, person, up).await.map_err(ClientError::Broken)?;
+    window.restart();
+    session.refresh();
+    match window_size().filter(|_| !read_only && window_size() != size) {
+        Some(size) => session.resize(size).await,
+        None => {}
     }
-
-    async fn act(&mut self) -> Act {
-        loop {
-            tokio::select! {
-                biased;
-                _ = self.hung_up.recv() => return Act::Ended(End::Signalled(libc::SIGHUP as u8), Bytes::new()),
-                _ = self.terminated.recv() => return Act::Ended(End::Signalled(libc::SIGTERM as u8), Bytes::new()),
-                bytes = self.typed.recv() => {
-                    let Some(bytes) = bytes else { return Act::Ended(End::Detached, Bytes::new()) };
-                    let Typed { send, detach } = self.keys.take(&bytes);
-                    self.armed_until = Instant::now() + SECOND_PRESS;
-                    if detach {
-                        return Act::Ended(End::Detached, send.into());
-                    }
-                    if !send.is_empty() {
-                        return Act::Typed(send.into());
-                    }
-                }
-                () = sleep_until(self.armed_until), if self.keys.is_armed() => return Act::Ended(End::Detached, Bytes::new()),
-            }
-        }
-    }
-
-    /// The end, once it comes; what is typed before that waits.
-    async fn end(&mut self) -> End {
-        loop {
-            match self.act().await {
-                Act::Ended(end, _) => return end,
-                Act::Typed(bytes) => self.waiting.extend_from_slice(&bytes),
-            }
-        }
-    }
+    Ok(end)
 }
 
 /// Output from `offset` on, without the questions up to `answered`: somebody has answered them while this window did not.
@@ -262,11 +216,16 @@ struct Window {
 }
 
 impl Window {
+    /// Nothing of it is on the window any more.
+    fn restart(&mut self) {
+        (self.fitted, self.stale_since) = (None, None);
+        self.clipboard.restart();
+    }
+
     /// The whole screen has come.
     fn screen(&mut self, size: Size, data: &[u8]) -> io::Result<()> {
         if window_size().is_none_or(|window| window == size) {
-            (self.fitted, self.stale_since) = (None, None);
-            self.clipboard.restart();
+            self.restart();
             return show(&self.clipboard.pass(data));
         }
         if self.fitted.is_none() {

@@ -23,6 +23,8 @@ mod fit;
 mod history;
 mod keys;
 mod manual;
+mod pager;
+mod person;
 mod status;
 mod table;
 mod tty;
@@ -189,6 +191,7 @@ async fn client_command(sockets: Sockets, command: Command) -> Result<ExitCode, 
         Command::Rm(rm) => commands::rm(&sockets, &rm).await,
         Command::Wait(wait) => wait::wait(&sockets, wait).await,
         Command::Screen(screen) => commands::screen(&sockets, &screen).await,
+        Command::View(args) => pager::view(&sockets, &args.name).await,
         Command::History(history) => history::history(&sockets, &history).await,
         Command::Export(args) => export::export(&sockets, &args).await,
         Command::Events(args) => events::events(&sockets, args).await,

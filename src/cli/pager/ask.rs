@@ -10,13 +10,7 @@ use crate::wire::{LinesAt, LinesOk};
 #[derive(Debug, Clone)]
 pub(super) enum Ask {
     /// A page of lines.
-    Page {
-        at: LinesAt,
-        back: bool,
-        max: u64,
-        frames: bool,
-        use_: Use,
-    },
+    Page { at: LinesAt, back: bool, max: u64, frames: bool, use_: Use },
     /// The next line that matches.
     Find(Query),
     /// The last command whose line is before this one, or the first behind it.
@@ -35,7 +29,10 @@ pub(super) enum Use {
     /// What may have changed at the end, and what is new.
     Tail,
     /// To be shown, from its beginning with so many rows before it, or as the end.
-    Jump { above: usize, to_end: bool },
+    Jump {
+        above: usize,
+        to_end: bool,
+    },
 }
 
 /// What is looked for.
