@@ -68,7 +68,7 @@ pub(super) async fn view(sockets: &Sockets, name: &str) -> Result<ExitCode, Fail
     let terminal = RawTerminal::enter()?;
     let history = History { socket, term: TermRef::Id(id), name };
     let end = page(&history, &mut person, false).await;
-    terminal.leave();
+    drop(terminal);
     match end? {
         Some(End::Signalled(signal)) => Ok(ExitCode::from(128 + signal)),
         Some(End::Detached | End::DetachedByOther | End::Exited(_)) | None => Ok(ExitCode::SUCCESS),
