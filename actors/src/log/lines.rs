@@ -322,10 +322,25 @@ impl<'a, S: Source> Walk<'a, S> {
     fn start(&mut self) -> Result<(), S::Error> {
         let page = self.source.page(PageStart::Checkpoint(0), self.to(), READ_BYTES)?;
         self.starts = true;
-        self.renderer = Renderer::new(page.size.unwrap_or(Size::DEFAULT));
+        let size = match page.size {
+            Some(size) => size,
+            None => self.size_behind(page.floor)?,
+        };
+        self.renderer = Renderer::new(size);
         self.pieces.extend(page.pieces);
         self.next = page.next.map(PageStart::Offset);
         Ok(())
+    }
+
+    /// The size of the first screen behind an offset at which all that told of one was removed.
+    fn size_behind(&mut self, floor: u64) -> Result<Size, S::Error> {
+        let mut renderer = Renderer::new(Size::DEFAULT);
+        if let Some(Anchor { offset, .. }) = self.source.anchor(Seek::After(floor))?
+            && let Some(screen) = self.source.page(PageStart::Checkpoint(offset), offset, 0)?.pieces.first()
+        {
+            renderer.take(screen);
+        }
+        Ok(renderer.size())
     }
 
     /// Goes on from an anchor.
@@ -473,8 +488,11 @@ impl<'a, S: Source> Walk<'a, S> {
             self.base = self.reached;
             return Ok(());
         };
-        let between = self.between(to, anchor.offset)?;
-        let first = anchor.line.saturating_sub(between.len() as u64);
+        let mut between = self.between(to, anchor.offset)?;
+        // Of a screen that nobody knows, more may seem to leave than did.
+        let most = usize::try_from(anchor.line).unwrap_or(usize::MAX);
+        between.drain(..between.len().saturating_sub(most));
+        let first = anchor.line - between.len() as u64;
         let base = self.base;
         let has_left = |line: &Line| line.number.is_some_and(|number| number.wrapping_add(base) < first);
         stood.into_iter().filter(has_left).for_each(|line| self.give(line));

@@ -389,14 +389,13 @@ impl Terminal {
         self.drowse(ctx);
         if more && !self.drawing {
             self.drawing = true;
-            Self::draw_soon(ctx);
+            self.draw_soon(ctx);
         }
     }
 
-    /// Draws on once others have had their turn. A notification would not wait for that: a context handles all of its own, and the
-    /// ones that these lead to, before it yields.
-    fn draw_soon(ctx: &mut Context<Self>) {
-        ctx.spawn(fut::wrap_future::<_, Self>(tokio::task::yield_now()).map(|(), terminal, ctx| {
+    /// Draws on once others have had their turn.
+    fn draw_soon(&self, ctx: &mut Context<Self>) {
+        ctx.spawn(fut::wrap_future::<_, Self>(self.lane.usher().others_first()).map(|(), terminal, ctx| {
             terminal.drawing = false;
             terminal.draw(ctx);
         }));
@@ -652,7 +651,7 @@ impl Actor for Terminal {
         self.report();
         if !matches!(self.phase, Phase::Ended(_)) {
             self.drawing = true;
-            Self::draw_soon(ctx);
+            self.draw_soon(ctx);
         }
     }
 

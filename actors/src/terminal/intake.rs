@@ -16,7 +16,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::Lane;
+use super::{Lane, turn::Yield};
 use crate::{
     TermId,
     log::journal::{Ingest, JournalError, RECORD_MAX, Source},
@@ -35,12 +35,14 @@ pub(super) struct Intake {
     pty: Rc<AsyncFd<Arc<Master>>>,
     /// Whether others have had their turn since the last item.
     yielded: bool,
+    others: Yield,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Intake {
     pub(super) fn new(id: TermId, lane: Rc<Lane>, pty: Rc<AsyncFd<Arc<Master>>>) -> Self {
-        Self { id, lane, pty, yielded: true, pause: None }
+        let others = lane.usher().others_first();
+        Self { id, lane, pty, yielded: true, others, pause: None }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ingest, JournalError>> {
@@ -71,9 +73,8 @@ impl Stream for Intake {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if !self.yielded {
+            ready!(Pin::new(&mut self.others).poll(cx));
             self.yielded = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
         }
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));

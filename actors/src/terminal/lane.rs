@@ -9,7 +9,7 @@ use std::{
 
 use actix::Addr;
 
-use super::{Checkpoint, Rethink, Terminal};
+use super::{Checkpoint, Rethink, Terminal, turn::Usher};
 use crate::{
     TermId,
     log::{
@@ -26,6 +26,7 @@ thread_local! {
 pub struct Lane {
     journal: RefCell<Journal>,
     log: Log,
+    usher: Usher,
     /// How long a terminal is idle before it hibernates; never, if absent.
     hibernate_after: Cell<Option<Duration>>,
     terminals: RefCell<HashMap<TermId, Addr<Terminal>>>,
@@ -38,8 +39,14 @@ impl Lane {
     /// When there is no descriptor left.
     pub fn install(mut journal: Journal, log: Log) -> std::io::Result<()> {
         log.follow(journal.follow(log.bell())?);
-        let lane =
-            Self { journal: RefCell::new(journal), log, hibernate_after: Cell::new(None), terminals: RefCell::default() };
+        let usher = Usher::start();
+        let lane = Self {
+            journal: RefCell::new(journal),
+            log,
+            usher,
+            hibernate_after: Cell::new(None),
+            terminals: RefCell::default(),
+        };
         LANE.with_borrow_mut(|slot| *slot = Some(Rc::new(lane)));
         Ok(())
     }
@@ -55,6 +62,11 @@ impl Lane {
     /// The journal. Never held across an await or a message.
     pub fn journal(&self) -> RefMut<'_, Journal> {
         self.journal.borrow_mut()
+    }
+
+    /// Who lets those in that have had a turn.
+    pub(super) fn usher(&self) -> &Usher {
+        &self.usher
     }
 
     /// Has terminals hibernate once they were idle for so long, or never.

@@ -35,6 +35,7 @@ mod seam;
 mod state;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod whereabouts;
 
 pub use self::{

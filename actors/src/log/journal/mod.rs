@@ -57,7 +57,7 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{Arc, atomic::Ordering},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::{
@@ -85,6 +85,10 @@ pub const FORMAT: u64 = 1;
 const CONTROL_SLACK: u64 = 64 * SEGMENT_BYTES;
 /// What one slot of a pipe holds.
 const PAGE_BYTES: usize = 4096;
+
+/// Most time that a turn takes what its PTY goes on to give: a child that is about as fast as its terminal would otherwise have all others wait
+/// until it had written a whole record's bytes.
+const TURN: Duration = Duration::from_micros(500);
 /// Smallest `bytes_max`: below a few segments nothing could be freed before it is needed.
 pub const BYTES_MIN: u64 = 8 * SEGMENT_BYTES;
 
@@ -567,7 +571,7 @@ impl Journal {
 
     /// Step 2: moves what is ready from the PTY to the pipe.
     fn take(&mut self, pty: BorrowedFd<'_>, max: usize) -> Result<(usize, Source), JournalError> {
-        let (mut taken, mut slots) = (0, self.pipe_slots);
+        let (mut taken, mut slots, began) = (0, self.pipe_slots, Instant::now());
         // A full pipe says EAGAIN just as an empty PTY does: it is never filled, so that the two cannot be mistaken.
         while slots > 0 {
             let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
@@ -588,7 +592,7 @@ impl Journal {
                 }
                 Err(errno) => return Err(io_error("splicing from the pty")(errno)),
             }
-            if taken >= max {
+            if taken >= max || began.elapsed() >= TURN {
                 break;
             }
         }
@@ -652,7 +656,7 @@ impl Journal {
 
     /// All four steps in their unsafe form, for kernels that do not splice from a PTY.
     fn copy(&mut self, term: TermId, at: u64, pty: BorrowedFd<'_>, max: usize) -> Result<Ingest, JournalError> {
-        let mut bytes = 0;
+        let (mut bytes, began) = (0, Instant::now());
         let source = loop {
             match rustix::io::read(pty, &mut self.scratch[bytes..max]) {
                 Ok(0) | Err(Errno::IO) => break Source::HungUp,
@@ -662,7 +666,7 @@ impl Journal {
                 Err(errno) if bytes == 0 => return Err(io_error("reading the pty")(errno)),
                 Err(_) => break Source::More,
             }
-            if bytes >= max {
+            if bytes >= max || began.elapsed() >= TURN {
                 break Source::More;
             }
         };

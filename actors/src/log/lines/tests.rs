@@ -42,6 +42,8 @@ struct Stage {
     unsure: Vec<std::ops::Range<u64>>,
     in_gap: Option<u64>,
     gap_end: u64,
+    /// Where the first screen behind the newest gap was taken.
+    known_at: u64,
 }
 
 impl Stage {
@@ -50,7 +52,18 @@ impl Stage {
         world.set_size(ID, size);
         let model = Renderer::new(size);
         let (left, marks, unsure) = (Vec::new(), vec![(0, 0)], Vec::new());
-        Self { world, mirror: Mirror::new(size), model, left, marks, end: 0, unsure, in_gap: None, gap_end: u64::MAX }
+        Self {
+            world,
+            mirror: Mirror::new(size),
+            model,
+            left,
+            marks,
+            end: 0,
+            unsure,
+            in_gap: None,
+            gap_end: u64::MAX,
+            known_at: u64::MAX,
+        }
     }
 
     fn draw(&mut self, bytes: &[u8]) {
@@ -73,7 +86,7 @@ impl Stage {
         self.model.resize(self.end, size);
         self.left.extend(self.model.lines());
         self.marks.push((self.end, self.left.len() as u64));
-        if self.end == self.gap_end {
+        if self.end == self.gap_end || self.end == self.known_at {
             // Of several screens at one offset the last is gone on from, and nothing is before it.
             self.unsure.push(before..self.left.len() as u64 + 1);
         }
@@ -83,6 +96,7 @@ impl Stage {
         self.world.journal.checkpoint(ID, &self.mirror.checkpoint()).unwrap();
         if let Some(from) = self.in_gap.take() {
             self.unsure.push(from..self.left.len() as u64 + 1);
+            self.known_at = self.end;
         }
     }
 
@@ -98,6 +112,7 @@ impl Stage {
     /// Killed and started again: the screen is rebuilt from what it was.
     fn crash(&mut self) {
         self.world.crash();
+        self.world.journal.begin(ID, self.end);
         self.mirror = Mirror::restore(&self.mirror.checkpoint()).unwrap();
     }
 
@@ -105,6 +120,20 @@ impl Stage {
         self.world.writer.settings.limits = Limits { term_bytes_max, ..UNLIMITED };
         self.world.writer.pass_or_fail();
         self.world.writer.settings.limits = UNLIMITED;
+        self.doubt_the_beginning();
+    }
+
+    /// Where no screen is known at the floor, what stood there is not, nor what it made of what came up to the next one.
+    fn doubt_the_beginning(&mut self) {
+        let mut reader = self.reader();
+        let Some(Page { floor, .. }) = Reader::page(&reader, PageStart::Offset(0), 0, 0).unwrap() else { return };
+        let first = Source::anchor(&mut reader, Seek::After(floor)).unwrap();
+        match first {
+            Some(Anchor { offset, .. }) if floor == 0 || offset == floor => {}
+            Some(Anchor { line, .. }) => self.unsure.push(0..line + 1),
+            None if floor == 0 => {}
+            None => self.in_gap = Some(0),
+        }
     }
 
     fn reader(&self) -> Reader {
