@@ -21,29 +21,30 @@ use crate::cli::when::local;
 
 /// What `h` shows.
 const HELP: &str = "\
- scroll    j k, arrows, Enter   a line          (with a number before it: so many)
-           space b, PgDn PgUp   a page          also Ctrl-F Ctrl-B
-           Ctrl-D Ctrl-U, d u   half a page
-           g G, Home End        the start, the end; G at the end follows
-           F                    follow what comes; any way up, Ctrl-C or Esc ends that
+scroll   j k, arrows, Enter     a line; with a number before it so many
+         space b, PgDn PgUp     a page; also Ctrl-F Ctrl-B
+         Ctrl-D Ctrl-U, d u     half a page
+         g G, Home End          the start, the end; G at the end follows
+         F                      follow what comes, until Ctrl-C or a way up
 
- jump      :123, 123G           line 123 (they count from 0 at the creation)
-           t                    a time: 14:30, 2026-11-23 14:30, 2026-11-23T14:30:00Z, 10m ago
-           ] [                  the next command, the one before
-                                (of a shell with kaval's integration)
+jump     :123, 123G             line 123; they count from 0 at the creation
+         t                      a time: 14:30, 2026-11-23 14:30, 10m ago
+         ] [                    the next command, the one before, if the
+                                shell has kaval's integration
 
- search    / ?                  down, up: a regular expression; in small letters, of any case
-           n N                  the next, the one before
-           Ctrl-C, Esc          give up
+search   / ?                    down, up: a regular expression; one in small
+                                letters matches capitals too
+         n N                    the next, the one before
+         Ctrl-C, Esc            give up
 
- copy      v                    select lines: move to the last one, then
-           y                    copy them to the clipboard (OSC 52)
-           s                    save them to a file; without a selection everything
-           o                    move the other end
+copy     v                      select lines; move to the last one, then
+         y                      copy them to the clipboard (OSC 52)
+         s                      save them to a file; if none are selected, all
+         o                      move the other end
 
- show      f                    what full-screen programs showed at their end, or not
-           h                    this
-           q, Esc               quit";
+show     f                      what full-screen programs showed, or not
+         h                      this
+         q, Esc                 quit";
 
 /// The whole window; `progress` of what is under way, if it has taken a while.
 pub(super) fn screen(pager: &Pager, progress: Option<&str>) -> String {
