@@ -33,6 +33,7 @@ Examples:
   kaval new -d agent -- ./agent      the same, without attaching
   kaval wait build --exit            until it has ended
   kaval screen agent                 what it shows now
+  kaval view agent                   what it has shown, to scroll and search in
   kaval history agent --tail 100     its last 100 lines
   kaval search agent -i error        the lines of it that match, the newest first
   kaval export agent -o agent.html   all of it, as a web page
@@ -53,7 +54,7 @@ pub(super) struct Target {
 pub(super) enum Command {
     /// Create a terminal and attach to it, with a supervisor started if none answers
     New(New),
-    /// Attach to a terminal; Ctrl-\ detaches, pressed twice it is sent on
+    /// Attach to a terminal; Ctrl-\ detaches, pressed twice it is sent on, with [ it opens the history
     #[command(visible_alias = "a")]
     Attach(Attach),
     /// List the terminals
@@ -77,6 +78,8 @@ pub(super) enum Command {
     Wait(Wait),
     /// Print what a terminal shows now
     Screen(Screen),
+    /// Page through what a terminal has put out: scroll, search, jump to a time, copy
+    View(View),
     /// Print what a terminal has put out
     History(History),
     /// Find the lines of terminals' histories that match a pattern, the newest first
@@ -299,6 +302,29 @@ pub(super) struct Wait {
     #[arg(long)]
     pub(super) json: bool,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = VIEW_HELP)]
+pub(super) struct View {
+    /// Which terminal, running or ended
+    pub(super) name: String,
+}
+
+const VIEW_HELP: &str = "\
+Keys:
+  j k, arrows, Enter    a line             space b, PgDn PgUp    a page
+  Ctrl-D Ctrl-U         half a page        g G, Home End         the start, the end
+  :123                  a line by number   t                     a time: 14:30, \"10m ago\"
+  / ?                   search down, up    n N                   the next match, the one before
+  ] [                   the next command, the one before (of a shell with kaval's integration)
+  v                     begin to select lines; then y copies them (OSC 52), s saves them
+  s                     save everything    f                     show what full-screen programs showed
+  F                     follow what comes  h, q                  help, quit
+
+In kaval attach, Ctrl-\\ and then [ or PgUp opens the same over the terminal, which goes on behind.
+
+Example:
+  kaval view build";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ScreenFormat {

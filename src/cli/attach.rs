@@ -5,25 +5,15 @@
 //! being idle; that line goes when what it says does.
 
 use std::{
-    fs::File,
-    io::{self, IsTerminal, Write},
-    mem,
-    os::fd::AsFd,
+    io::{self, IsTerminal},
     path::PathBuf,
     process::ExitCode,
-    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
 use kaval_actors::{Size, mirror::Hush};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr},
-};
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    signal::unix::{SignalKind, signal},
     time::{Instant, sleep_until},
 };
 
@@ -31,8 +21,10 @@ use super::{
     Failure, Sockets,
     clipboard::Clipboard,
     fit::Fitted,
-    keys::{self, Keys, Typed},
+    pager::{self, History},
+    person::{Act, End, Person},
     table,
+    tty::{CLEAN, RawTerminal, show, window_size},
 };
 use crate::{
     client::{Client, ClientError, Incoming, Session, SessionOptions, Update},
@@ -41,26 +33,12 @@ use crate::{
     wire::{AttachFrom, AttachMode, Event, ExitInfo, HistoryFormat, Op, TermRef},
 };
 
-/// How long a second press of the detach key is waited for.
-const SECOND_PRESS: Duration = Duration::from_millis(300);
 /// Between two pictures of a terminal of another size than the window's.
 const FRAME: Duration = Duration::from_millis(15);
 /// How long a supervisor may be gone before a line says so.
 const QUIET_GAP: Duration = Duration::from_secs(2);
 /// Rounds a time that is shown in whole seconds.
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
-/// Most that is read of what is typed at once: less than a session sends in one piece.
-const TYPED_BYTES: usize = 4096;
-/// How long the rest of a sequence is waited for: a key that looks like the beginning of one (Alt and `[`) is late by that.
-const REST_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-/// Leaves the terminal clean: main screen, no margins, typing replaces, keys plainly encoded, no mouse, no paste brackets, plain
-/// text, cursor shown, and where it was. Margins and origin mode move the cursor when reset, so that is done on the alternate
-/// screen; and as leaving that restores a cursor even where the main one was up, it is entered first: that saves the cursor as it
-/// stands, or does nothing.
-const CLEAN: &[u8] = b"\x18\x1b[=0u\x1b[?1049h\x1b[?6l\x1b[r\x1b[?1049l\x1b[?7h\x1b[4l\x1b(B\x0f\x1b[m\x1b[?1l\x1b>\
-    \x1b[=0u\x1b[>4m\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?2026l\
-    \x1b[?25h\x1b[0 q";
-
 /// Attaching needs a terminal to attach.
 pub(super) fn require_tty() -> Result<(), Failure> {
     let missing = [("stdin", io::stdin().is_terminal()), ("stdout", io::stdout().is_terminal())];
@@ -72,12 +50,6 @@ pub(super) fn require_tty() -> Result<(), Failure> {
         }
         None => Ok(()),
     }
-}
-
-/// This window's size, if there is one.
-pub(super) fn window_size() -> Option<Size> {
-    let size = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin())).ok()?;
-    Size::new(size.ws_col.into(), size.ws_row.into()).ok()
 }
 
 /// Attaches until detached, or until the child ends; its exit code then.
@@ -118,13 +90,6 @@ pub(super) async fn attach(
     }
 }
 
-enum End {
-    Detached,
-    DetachedByOther,
-    Exited(ExitInfo),
-    Signalled(u8),
-}
-
 async fn follow(
     mut session: Session,
     config: &config::Attach,
@@ -132,7 +97,7 @@ async fn follow(
     mut backlog: Option<Backlog>,
 ) -> Result<End, ClientError> {
     let broken = ClientError::Broken;
-    let mut person = Person::new(Keys::new(config.detach_key.0)).map_err(broken)?;
+    let mut person = Person::new(config.detach_key).map_err(broken)?;
     let mut resized = signal(SignalKind::window_change()).map_err(broken)?;
     let mut window = Window { fitted: None, stale_since: None, clipboard: Clipboard::new(config.clipboard) };
     let mut told_gap = false;
@@ -144,6 +109,9 @@ async fn follow(
             biased;
             act = person.next() => match act {
                 Act::Typed(bytes) if read_only => drop(bytes),
+                Act::Page { up } => if let Some(end) = look_back(&mut session, &mut window, &mut person, read_only, up).await? {
+                    return Ok(end);
+                }
                 Act::Typed(bytes) => session.input(bytes).await,
                 Act::Ended(end, last) => {
                     if !last.is_empty() && !read_only {
@@ -202,69 +170,31 @@ async fn follow(
     }
 }
 
-/// Who sits at this window.
-struct Person {
-    typed: mpsc::Receiver<Bytes>,
-    keys: Keys,
-    armed_until: Instant,
-    hung_up: Signal,
-    terminated: Signal,
-    /// Typed, and not given out.
-    waiting: Vec<u8>,
-}
-
-/// What a person does.
-enum Act {
-    Typed(Bytes),
-    /// Is gone, having typed something before.
-    Ended(End, Bytes),
-}
-
-impl Person {
-    fn new(keys: Keys) -> io::Result<Self> {
-        let (hung_up, terminated) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
-        Ok(Self { typed: typing(), keys, armed_until: Instant::now(), hung_up, terminated, waiting: Vec::new() })
+/// Shows the history instead of the terminal, which goes on without this window: nobody waits for it, and the supervisor answers what
+/// programs ask. Behind it the whole screen comes, as to one who attaches; the end, if there was one meanwhile.
+async fn look_back(
+    session: &mut Session,
+    window: &mut Window,
+    person: &mut Person,
+    read_only: bool,
+    up: bool,
+) -> Result<Option<End>, ClientError> {
+    match session.leave().await? {
+        Some(Update::Exited(exit)) => return Ok(Some(End::Exited(exit))),
+        Some(Update::Detached) => return Ok(Some(End::DetachedByOther)),
+        Some(_) | None => {}
     }
-
-    /// The next thing. May be dropped at any await without losing anything.
-    async fn next(&mut self) -> Act {
-        if !self.waiting.is_empty() {
-            return Act::Typed(mem::take(&mut self.waiting).into());
-        }
-        self.act().await
+    let size = window_size();
+    let history =
+        History { socket: session.socket().to_owned(), term: session.term().clone(), name: session.name().to_owned() };
+    let end = pager::page(&history, person, up).await.map_err(ClientError::Broken)?;
+    window.restart();
+    session.refresh();
+    match window_size().filter(|_| !read_only && window_size() != size) {
+        Some(size) => session.resize(size).await,
+        None => {}
     }
-
-    async fn act(&mut self) -> Act {
-        loop {
-            tokio::select! {
-                biased;
-                _ = self.hung_up.recv() => return Act::Ended(End::Signalled(libc::SIGHUP as u8), Bytes::new()),
-                _ = self.terminated.recv() => return Act::Ended(End::Signalled(libc::SIGTERM as u8), Bytes::new()),
-                bytes = self.typed.recv() => {
-                    let Some(bytes) = bytes else { return Act::Ended(End::Detached, Bytes::new()) };
-                    let Typed { send, detach } = self.keys.take(&bytes);
-                    self.armed_until = Instant::now() + SECOND_PRESS;
-                    if detach {
-                        return Act::Ended(End::Detached, send.into());
-                    }
-                    if !send.is_empty() {
-                        return Act::Typed(send.into());
-                    }
-                }
-                () = sleep_until(self.armed_until), if self.keys.is_armed() => return Act::Ended(End::Detached, Bytes::new()),
-            }
-        }
-    }
-
-    /// The end, once it comes; what is typed before that waits.
-    async fn end(&mut self) -> End {
-        loop {
-            match self.act().await {
-                Act::Ended(end, _) => return end,
-                Act::Typed(bytes) => self.waiting.extend_from_slice(&bytes),
-            }
-        }
-    }
+    Ok(end)
 }
 
 /// Output from `offset` on, without the questions up to `answered`: somebody has answered them while this window did not.
@@ -286,11 +216,16 @@ struct Window {
 }
 
 impl Window {
+    /// Nothing of it is on the window any more.
+    fn restart(&mut self) {
+        (self.fitted, self.stale_since) = (None, None);
+        self.clipboard.restart();
+    }
+
     /// The whole screen has come.
     fn screen(&mut self, size: Size, data: &[u8]) -> io::Result<()> {
         if window_size().is_none_or(|window| window == size) {
-            (self.fitted, self.stale_since) = (None, None);
-            self.clipboard.restart();
+            self.restart();
             return show(&self.clipboard.pass(data));
         }
         if self.fitted.is_none() {
@@ -415,75 +350,4 @@ fn reaping(at_ms: u64) -> String {
 /// How long it is until then, milliseconds since the Unix epoch.
 fn until(at_ms: u64) -> Duration {
     (UNIX_EPOCH + Duration::from_millis(at_ms)).duration_since(SystemTime::now()).unwrap_or_default()
-}
-
-fn show(bytes: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()
-}
-
-/// What is typed, read by a thread: a terminal's own descriptor must stay blocking, since its shell shares it. What the terminal answers
-/// to a program comes whole, as far as it is written in one piece.
-fn typing() -> mpsc::Receiver<Bytes> {
-    let (sender, receiver) = mpsc::channel(16);
-    thread::spawn(move || {
-        let stdin = io::stdin();
-        let (mut buffer, mut held) = ([0; TYPED_BYTES], 0);
-        while let Ok(n @ 1..) = rustix::io::retry_on_intr(|| rustix::io::read(&stdin, &mut buffer[held..])) {
-            let typed = held + n;
-            let whole = keys::whole(&buffer[..typed]);
-            if whole < typed && (typed < TYPED_BYTES || whole > 0) && is_readable_soon(&stdin) {
-                if whole > 0 && sender.blocking_send(Bytes::copy_from_slice(&buffer[..whole])).is_err() {
-                    break;
-                }
-                buffer.copy_within(whole..typed, 0);
-                held = typed - whole;
-                continue;
-            }
-            if sender.blocking_send(Bytes::copy_from_slice(&buffer[..typed])).is_err() {
-                break;
-            }
-            held = 0;
-        }
-    });
-    receiver
-}
-
-/// Whether the rest of what a terminal has begun to write comes.
-fn is_readable_soon(tty: &impl AsFd) -> bool {
-    let mut fds = [PollFd::new(tty, PollFlags::IN)];
-    rustix::io::retry_on_intr(|| poll(&mut fds, Some(&REST_WAIT))).is_ok_and(|ready| ready > 0)
-}
-
-/// The terminal in raw mode, until dropped.
-struct RawTerminal {
-    tty: File,
-    before: Termios,
-}
-
-impl RawTerminal {
-    fn enter() -> io::Result<Self> {
-        let tty = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-        let before = tcgetattr(&tty)?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        tcsetattr(&tty, OptionalActions::Now, &raw)?;
-        Ok(Self { tty, before })
-    }
-
-    /// Puts it back, on a fresh line with nothing below.
-    fn leave(self) {
-        let _ = show(CLEAN);
-        let _ = show(b"\r\n\x1b[J");
-    }
-}
-
-impl Drop for RawTerminal {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let _ = show(CLEAN);
-        }
-        let _ = tcsetattr(&self.tty, OptionalActions::Drain, &self.before);
-    }
 }

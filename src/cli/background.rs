@@ -14,7 +14,7 @@ use std::{
 use kaval_actors::pty::Restart;
 use tokio::time::sleep;
 
-use super::{Failure, Sockets, attach};
+use super::{Failure, Sockets, attach, tty};
 use crate::{
     client::{Client, ClientError},
     places,
@@ -59,7 +59,7 @@ fn most_recent(terms: &[TermInfo]) -> Option<&TermInfo> {
 async fn create(client: &mut Client) -> Result<String, Failure> {
     let cwd = env::current_dir().ok().map(|cwd| cwd.to_string_lossy().into_owned());
     let (name, command, env) = (None, Vec::new(), Vec::new());
-    let (size, token) = (attach::window_size(), rand::random::<u64>() | 1);
+    let (size, token) = (tty::window_size(), rand::random::<u64>() | 1);
     let op = Op::New { name, command, cwd, env, size, token, if_absent: false, no_log: false, restart: Restart::Never };
     let created: NewOk = client.call(op).await?;
     Ok(created.name)

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{
     Failure, Sockets,
     args::{Kill, Ls, New, Resize, Rm, Screen, ScreenFormat, Send, Shutdown, SortBy},
-    attach, background, table,
+    attach, background, table, tty,
 };
 use crate::{
     client::Client,
@@ -52,7 +52,7 @@ async fn create(client: &mut Client, args: New) -> Result<NewOk, Failure> {
         command: args.command,
         cwd: cwd.map(|cwd| cwd.to_string_lossy().into_owned()),
         env: args.env,
-        size: args.size.or_else(attach::window_size),
+        size: args.size.or_else(tty::window_size),
         token: rand::random::<u64>() | 1,
         if_absent: args.if_absent,
         no_log: args.no_log,

@@ -1,7 +1,8 @@
-//! What is typed, and the detach key among it. Pure.
+//! What is typed, and kaval's own keys among it. Pure.
 //!
 //! ```text
 //!   key once ─► armed ─┬─ again, soon ─► the key is sent on
+//!                      ├─ [ or PgUp, soon ─► the history is shown
 //!                      └─ anything else, or a moment passes ─► detach
 //! ```
 //!
@@ -21,6 +22,17 @@ pub(super) struct Typed {
     pub(super) send: Vec<u8>,
     /// Detach, after sending.
     pub(super) detach: bool,
+    /// Show the history, after sending.
+    pub(super) page: Option<Paging>,
+}
+
+/// The history was asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Paging {
+    /// With a page up at once.
+    pub(super) up: bool,
+    /// What was typed behind that.
+    pub(super) rest: Vec<u8>,
 }
 
 impl Keys {
@@ -46,7 +58,9 @@ impl Keys {
                 (Stroke::Press, false) => self.armed = true,
                 (Stroke::Release, _) => {}
                 (Stroke::Other, true) => {
-                    typed.detach = true;
+                    self.armed = false;
+                    typed.page = paging(bytes);
+                    typed.detach = typed.page.is_none();
                     return typed;
                 }
                 (Stroke::Other, false) => typed.send.extend_from_slice(&bytes[..len]),
@@ -69,6 +83,22 @@ impl Keys {
             }
             Some(_) | None => (Stroke::Other, 1),
         }
+    }
+}
+
+/// Whether typing goes on with the key that shows the history: `[`, or a page up.
+fn paging(bytes: &[u8]) -> Option<Paging> {
+    const BRACKET: u32 = b'[' as u32;
+    let long = long_encoding(bytes).filter(|long| long.code == BRACKET && long.event != RELEASED);
+    let up = bytes.strip_prefix(b"\x1b[5").and_then(|rest| {
+        let end = rest.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b';' | b':'))?;
+        (rest[end] == b'~' && matches!(rest[0], b'~' | b';')).then_some(&rest[end + 1..])
+    });
+    match (bytes, long, up) {
+        ([b'[', rest @ ..], ..) => Some(Paging { up: false, rest: rest.to_vec() }),
+        (_, Some(Long { len, .. }), _) => Some(Paging { up: false, rest: bytes[len..].to_vec() }),
+        (.., Some(rest)) => Some(Paging { up: true, rest: rest.to_vec() }),
+        (_, None, None) => None,
     }
 }
 

@@ -23,9 +23,12 @@ mod fit;
 mod history;
 mod keys;
 mod manual;
+mod pager;
+mod person;
 mod search;
 mod status;
 mod table;
+mod tty;
 mod upgrade;
 mod wait;
 mod when;
@@ -189,6 +192,7 @@ async fn client_command(sockets: Sockets, command: Command) -> Result<ExitCode, 
         Command::Rm(rm) => commands::rm(&sockets, &rm).await,
         Command::Wait(wait) => wait::wait(&sockets, wait).await,
         Command::Screen(screen) => commands::screen(&sockets, &screen).await,
+        Command::View(args) => pager::view(&sockets, &args.name).await,
         Command::History(history) => history::history(&sockets, &history).await,
         Command::Search(args) => search::search(&sockets, &args).await,
         Command::Export(args) => export::export(&sockets, &args).await,

@@ -10,7 +10,7 @@
 
 use std::str::FromStr;
 
-use jiff::{Span, Timestamp, Zoned, civil};
+use jiff::{Span, Timestamp, Zoned, civil, tz::TimeZone};
 
 /// A time, in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +28,12 @@ impl When {
     pub(super) fn is_to_come(self) -> bool {
         Timestamp::now().as_millisecond().cast_unsigned() < self.0
     }
+}
+
+/// A time as people read it, here.
+pub(super) fn local(ms: u64) -> String {
+    let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.map_or_else(String::new, |time| time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 fn read(text: &str, now: &Zoned) -> Result<When, String> {
@@ -55,7 +61,7 @@ fn instant(text: &str, now: &Zoned) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::tz::{TimeZone, offset};
+    use jiff::tz::offset;
 
     use super::*;
 

@@ -10,13 +10,13 @@
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use kaval_actors::Size;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{Client, ClientError, Incoming, body};
 use crate::wire::{AttachFrom, AttachMode, AttachOk, Code, Data, Event, ExitInfo, Op, TermRef};
@@ -27,6 +27,8 @@ const RECONNECT_MAX: Duration = Duration::from_secs(60);
 /// waits for a supervisor that in turn waits for this session to read.
 const PIECE_BYTES: usize = 8 * 1024;
 const PIECES_MAX: usize = 8;
+/// How long a session that leaves waits for what it has typed to be acknowledged; what is not is sent again when it is back.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
 const RECONNECT_FIRST: Duration = Duration::from_millis(5);
 const RECONNECT_LAST: Duration = Duration::from_millis(50);
 
@@ -160,6 +162,16 @@ impl Session {
         &self.name
     }
 
+    /// Where the supervisor is.
+    pub fn socket(&self) -> &Path {
+        &self.options.socket
+    }
+
+    /// The terminal, by its id.
+    pub fn term(&self) -> &TermRef {
+        &self.options.term
+    }
+
     /// Questions of programs up to this offset are settled: a window that shows the output before it must not answer them.
     pub fn answered(&self) -> u64 {
         self.answered
@@ -268,6 +280,32 @@ impl Session {
     pub fn refresh(&mut self) {
         self.spoil();
         self.drop_link();
+    }
+
+    /// Leaves the terminal, once it has what was typed: until [`Session::next`] is asked again, which comes back for the whole screen. What of
+    /// what happens before that is the last.
+    ///
+    /// # Errors
+    /// As [`Session::next`].
+    pub async fn leave(&mut self) -> Result<Option<Update>, ClientError> {
+        let settled = async {
+            while !self.is_settled() {
+                match self.next().await? {
+                    last @ (Update::Exited(_) | Update::Detached) => return Ok(Some(last)),
+                    Update::Screen { .. }
+                    | Update::Output { .. }
+                    | Update::Resized { .. }
+                    | Update::Lagged { .. }
+                    | Update::Lost
+                    | Update::Respawning { .. }
+                    | Update::Reaping { .. } => {}
+                }
+            }
+            Ok(None)
+        };
+        let last = timeout(LEAVE_MAX, settled).await.unwrap_or(Ok(None));
+        self.refresh();
+        last
     }
 
     fn drop_link(&mut self) {

@@ -4,10 +4,10 @@ use unicode_width::UnicodeWidthChar;
 
 /// A character with the marks that go on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cell<'a> {
-    pub(super) text: &'a str,
+pub(crate) struct Cell<'a> {
+    pub(crate) text: &'a str,
     /// Columns: 1 or 2; 0 only of marks that have nothing to go on.
-    pub(super) width: usize,
+    pub(crate) width: usize,
 }
 
 /// How many columns a character takes.
@@ -16,7 +16,7 @@ fn width(c: char) -> usize {
 }
 
 /// The cells of a text.
-pub(super) fn cells(mut text: &str) -> impl Iterator<Item = Cell<'_>> {
+pub(crate) fn cells(mut text: &str) -> impl Iterator<Item = Cell<'_>> {
     std::iter::from_fn(move || {
         let first = text.chars().next()?;
         let marks = text[first.len_utf8()..].find(|c| width(c) > 0).unwrap_or(text.len() - first.len_utf8());

@@ -11,12 +11,12 @@
 //! Absent on purpose: where items come from, and how far it has got (both in the command line).
 
 mod cast;
-mod cells;
+pub(crate) mod cells;
 mod html;
 mod palette;
 mod pdf;
 mod plain;
-mod sgr;
+pub(crate) mod sgr;
 mod target;
 
 use std::io::{self, Write};

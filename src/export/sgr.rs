@@ -10,7 +10,7 @@ use std::iter::Peekable;
 
 /// A colour as a program chose it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Color {
+pub(crate) enum Color {
     /// The terminal's own.
     #[default]
     Default,
@@ -22,16 +22,16 @@ pub(super) enum Color {
 
 /// How text looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Style {
-    pub(super) foreground: Color,
-    pub(super) background: Color,
-    pub(super) bold: bool,
-    pub(super) dim: bool,
-    pub(super) italic: bool,
-    pub(super) underline: bool,
-    pub(super) strike: bool,
-    pub(super) hidden: bool,
-    pub(super) inverse: bool,
+pub(crate) struct Style {
+    pub(crate) foreground: Color,
+    pub(crate) background: Color,
+    pub(crate) bold: bool,
+    pub(crate) dim: bool,
+    pub(crate) italic: bool,
+    pub(crate) underline: bool,
+    pub(crate) strike: bool,
+    pub(crate) hidden: bool,
+    pub(crate) inverse: bool,
 }
 
 /// What a style paints with, inversion done.
@@ -119,13 +119,13 @@ fn extended(numbers: &mut Peekable<impl Iterator<Item = u32>>) -> Option<Color> 
 }
 
 /// The runs of a line: stretches of one style, none empty.
-pub(super) struct Runs<'a> {
+pub(crate) struct Runs<'a> {
     rest: &'a str,
     style: Style,
 }
 
 impl<'a> Runs<'a> {
-    pub(super) fn new(line: &'a str) -> Self {
+    pub(crate) fn new(line: &'a str) -> Self {
         Self { rest: line, style: Style::default() }
     }
 }

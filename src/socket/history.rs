@@ -255,7 +255,7 @@ impl Reading<'_> {
     /// Where to begin so that the last `lines` lines come, and how many come before them.
     async fn tail(&self, lines: u64) -> Result<(u64, u64), Stop> {
         let until = (!self.is_newest).then_some(self.to);
-        Ok(lines::tail(self.session, &self.terminal, lines, until).await?)
+        Ok(lines::tail(self.session, &self.terminal, lines, until, self.to).await?)
     }
 
     /// Renders from the newest checkpoint at or before `start`, and sends what the printer prints: how many lines came, and where rendering

@@ -75,12 +75,19 @@ pub(super) async fn lines(session: &Session, asked: &LinesAsked) -> Answer<Lines
         };
         Ok((lines::page(source, ask)?, floor_line))
     };
-    let (page, floor_line) = beside(session, &terminal, work).await?;
+    let (page, floor_line) = beside(session, &terminal, extent.end, work).await?;
     Ok(extent.answer(page, floor_line, asked.styled))
 }
 
-/// Where the last `count` lines begin, of those that left before `until` or of all, and how many lines of what is drawn from there come before.
-pub(super) async fn tail(session: &Session, terminal: &Addr<Terminal>, count: u64, until: Option<u64>) -> Answer<(u64, u64)> {
+/// Where the last `count` lines begin, of those that left before `until` or of all in the history up to `end`, and how many lines of what is
+/// drawn from there come before.
+pub(super) async fn tail(
+    session: &Session,
+    terminal: &Addr<Terminal>,
+    count: u64,
+    until: Option<u64>,
+    end: u64,
+) -> Answer<(u64, u64)> {
     let work = move |source: &mut Terminals| {
         let first = lines::end(source, until)?.saturating_sub(count);
         if let Some(anchor) = source.anchor(Seek::Line(first))? {
@@ -93,7 +100,7 @@ pub(super) async fn tail(session: &Session, terminal: &Addr<Terminal>, count: u6
         let noted = matches!(kept.items.first(), Some(Item::Note { .. }));
         Ok((0, if noted { kept.first.map_or(0, skipped) } else { first }))
     };
-    beside(session, terminal, work).await
+    beside(session, terminal, end, work).await
 }
 
 /// How far output had come at a time.
@@ -137,7 +144,7 @@ pub(super) async fn screen_at(
         }
         Ok(Snapshot::of(&mirror.unwrap_or_else(|| Mirror::new(Size::DEFAULT)), offset, kind))
     };
-    beside(session, terminal, work).await
+    beside(session, terminal, extent.end, work).await
 }
 
 /// A resize that took effect where the output ended then, but afterwards.
@@ -158,29 +165,31 @@ fn ns(ms: u64) -> u64 {
     ms.saturating_mul(1_000_000)
 }
 
-/// Does what takes a while, once there is a place for it.
+/// Does what takes a while, once there is a place for it, with the history up to `end`: what comes meanwhile is not waited for.
 async fn beside<T: Send + 'static>(
     session: &Session,
     terminal: &Addr<Terminal>,
+    end: u64,
     work: impl FnOnce(&mut Terminals) -> Answer<T> + Send + 'static,
 ) -> Answer<T> {
     let _place = session.hub.renderers.acquire().await.map_err(|_| ops::ending())?;
     let failed = |_| WireError::new(Code::Internal, "history could not be rendered: see the supervisor's log");
-    let mut source = Terminals::new(terminal, session.hub.closing.clone());
+    let mut source = Terminals::new(terminal, end, session.hub.closing.clone());
     spawn_blocking(move || work(&mut source)).await.map_err(failed)?
 }
 
-/// A terminal's history, read from a thread that may wait.
+/// A terminal's history up to an offset, read from a thread that may wait.
 pub(super) struct Terminals {
     terminal: Addr<Terminal>,
+    end: u64,
     runtime: Handle,
     /// Nobody waits for it any more.
     closing: CancellationToken,
 }
 
 impl Terminals {
-    pub(super) fn new(terminal: &Addr<Terminal>, closing: CancellationToken) -> Self {
-        Self { terminal: terminal.clone(), runtime: Handle::current(), closing }
+    pub(super) fn new(terminal: &Addr<Terminal>, end: u64, closing: CancellationToken) -> Self {
+        Self { terminal: terminal.clone(), end, runtime: Handle::current(), closing }
     }
 
     fn wait<T>(&self, answer: impl Future<Output = Result<T, actix::MailboxError>>) -> Answer<T> {
@@ -197,11 +206,17 @@ impl Source for Terminals {
     type Error = WireError;
 
     fn page(&mut self, start: PageStart, to: u64, bytes_max: usize) -> Answer<Page> {
-        self.wait(self.terminal.send(ReadPage { start, to, bytes_max }))
+        self.wait(self.terminal.send(ReadPage { start, to: to.min(self.end), bytes_max }))
     }
 
     fn anchor(&mut self, seek: Seek) -> Answer<Option<Anchor>> {
-        Ok(self.wait(self.terminal.send(FindAnchor(seek)))??)
+        let find = |seek| Ok::<_, WireError>(self.wait(self.terminal.send(FindAnchor(seek)))??);
+        let found: Option<Anchor> = find(seek)?;
+        match (found, seek) {
+            (Some(anchor), Seek::Line(_) | Seek::Offset(_)) if anchor.offset > self.end => find(Seek::Offset(self.end)),
+            (Some(anchor), Seek::After(_)) => Ok(Some(anchor).filter(|anchor| anchor.offset <= self.end)),
+            (found, _) => Ok(found),
+        }
     }
 }
 

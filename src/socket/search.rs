@@ -84,7 +84,7 @@ async fn prepare(
     let (floor, floor_reason, end) = (extent.floor, extent.why(), extent.end);
     let ok = SearchOk { id: record.id.0, name: record.name.to_string(), floor, floor_reason, end };
     let search = Search::new(Arc::new(pattern), end, asked.before);
-    Ok((search, Terminals::new(&terminal, cancelled.clone()), ok))
+    Ok((search, Terminals::new(&terminal, end, cancelled.clone()), ok))
 }
 
 /// A search that somebody waits for.

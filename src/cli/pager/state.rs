@@ -1,0 +1,873 @@
+//! What a pager shows, and what becomes of it: keys, sizes and answers in, the next thing to ask for and a picture out. Pure.
+//!
+//! ```text
+//!   keys ─┐                                       ┌─► next_ask: one thing at a time
+//!   size ─┼─► Pager { cache, top, owed, wish } ───┤
+//!   answer┘                                       └─► screen (in draw)
+//! ```
+//!
+//! **Invariants.** The top is a row of an item that is at hand, unless nothing is. What a key asks for that is not at hand yet is owed, and done as
+//! pages come. A question that nobody waits for any more is given up. No state needs more of a history than the cache holds.
+
+use std::time::Duration;
+
+use regex::{Regex, RegexBuilder};
+
+use super::{
+    ask::{Answer, Ask, Query, Use},
+    cache::{Cache, PAGE_LINES, line_number},
+    keys::Key,
+    wrap,
+};
+use crate::{
+    cli::when::{When, local},
+    wire::{LineItem, LinesAt, LinesOk},
+};
+
+/// Between two looks at the end, while it is followed: the first when something has come, the last when nothing has for a while.
+const FOLLOW_FIRST: Duration = Duration::from_millis(100);
+const FOLLOW_LAST: Duration = Duration::from_millis(500);
+/// Rows of what comes before it that a match is shown with: one in so many of the window's.
+const MATCH_AT: usize = 3;
+
+/// A row of an item.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Spot {
+    pub(super) place: i64,
+    pub(super) row: usize,
+}
+
+/// What is being typed at the foot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Prompt {
+    pub(super) kind: PromptKind,
+    pub(super) text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PromptKind {
+    Forward,
+    Backward,
+    Line,
+    Time,
+    Save,
+}
+
+impl PromptKind {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Forward => "/",
+            Self::Backward => "?",
+            Self::Line => ":",
+            Self::Time => "time: ",
+            Self::Save => "save to: ",
+        }
+    }
+}
+
+/// Lines from where it was begun to where it is now, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Selection {
+    pub(super) anchor: u64,
+    pub(super) cursor: u64,
+}
+
+impl Selection {
+    pub(super) fn ends(self) -> (u64, u64) {
+        (self.anchor.min(self.cursor), self.anchor.max(self.cursor))
+    }
+}
+
+/// What is done by one key, in rows or lines.
+#[derive(Debug, Clone, Copy)]
+enum Move {
+    Rows(i64),
+    Start,
+    End,
+}
+
+/// Where the view last went, and so is likely to go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Travel {
+    #[default]
+    Nowhere,
+    Up,
+    Down,
+}
+
+/// What a key comes to that is not the pager's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Stay,
+    Quit,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct Pager {
+    pub(super) name: String,
+    pub(super) cols: usize,
+    pub(super) rows: usize,
+    pub(super) cache: Cache,
+    pub(super) top: Spot,
+    /// Rows yet to be scrolled, down if positive.
+    owed: i64,
+    travel: Travel,
+    /// Asked for by a key, and not yet asked.
+    wish: Option<Ask>,
+    /// What is under way, by its number.
+    asked: Option<u64>,
+    is_long: bool,
+    next_number: u64,
+    /// It was asked for what is new at the end, as far as was known then.
+    saw_end: bool,
+    /// Nothing more is asked for of its own accord until a key is pressed: it went wrong.
+    is_stuck: bool,
+    pub(super) following: bool,
+    follow_due: bool,
+    follow_pause: Duration,
+    /// How many lines there are, as far as is known, and where the output ended then and ends now.
+    pub(super) total: u64,
+    pub(super) total_at: u64,
+    pub(super) output_end: u64,
+    pub(super) frames: bool,
+    pub(super) prompt: Option<Prompt>,
+    pub(super) sought: Option<Regex>,
+    sought_text: String,
+    sought_back: bool,
+    /// The line that was found last.
+    pub(super) hit: Option<u64>,
+    pub(super) selection: Option<Selection>,
+    /// A line to be brought into view.
+    reveal: Option<u64>,
+    pub(super) message: Option<String>,
+    pub(super) help: Option<usize>,
+    /// The first digits of a key's count: `5j`.
+    count: Option<usize>,
+}
+
+impl Pager {
+    /// One that shows the end of a history; scrolled up by a page, if that is how it was opened.
+    pub(super) fn new(name: String, (cols, rows): (usize, usize), page_up: bool) -> Self {
+        let mut pager = Self {
+            name,
+            cols: cols.max(1),
+            rows: rows.max(1),
+            cache: Cache::default(),
+            top: Spot::default(),
+            owed: 0,
+            travel: Travel::Up,
+            wish: None,
+            asked: None,
+            is_long: false,
+            next_number: 0,
+            saw_end: true,
+            is_stuck: false,
+            following: false,
+            follow_due: false,
+            follow_pause: FOLLOW_FIRST,
+            total: 0,
+            total_at: 0,
+            output_end: 0,
+            frames: false,
+            prompt: None,
+            sought: None,
+            sought_text: String::new(),
+            sought_back: false,
+            hit: None,
+            selection: None,
+            reveal: None,
+            message: None,
+            help: None,
+            count: None,
+        };
+        pager.to_end();
+        if page_up {
+            pager.owed = -(pager.page() as i64);
+        }
+        pager
+    }
+
+    /// Rows of the window that show lines.
+    pub(super) fn text_rows(&self) -> usize {
+        (self.rows - 1).max(1)
+    }
+
+    /// Rows that a page goes: one stays.
+    fn page(&self) -> usize {
+        self.text_rows().saturating_sub(1).max(1)
+    }
+
+    /// The window has another size: what was at the top stays there.
+    pub(super) fn resize(&mut self, (cols, rows): (usize, usize)) {
+        let is_at_end = self.is_at_end();
+        (self.cols, self.rows) = (cols.max(1), rows.max(1));
+        if let Some(item) = self.cache.get(self.top.place) {
+            self.top.row = self.top.row.min(self.height(item) - 1);
+        }
+        if is_at_end {
+            self.top = self.last_top();
+        }
+        self.settle();
+    }
+
+    /// A key was pressed.
+    pub(super) fn press(&mut self, key: Key) -> Outcome {
+        self.is_stuck = false;
+        if let Some(first) = self.help {
+            self.help = match key {
+                Key::Char('j' | ' ') | Key::Down | Key::PageDown => Some(first + 1),
+                Key::Char('k') | Key::Up | Key::PageUp => Some(first.saturating_sub(1)),
+                _ => None,
+            };
+            return Outcome::Stay;
+        }
+        self.message = None;
+        if self.prompt.is_some() {
+            return self.press_in_prompt(key);
+        }
+        if matches!(key, Key::Escape | Key::Ctrl('c')) {
+            return self.cancel(key);
+        }
+        if let Key::Char(digit @ '0'..='9') = key {
+            let digit = digit as usize - '0' as usize;
+            self.count = Some((self.count.unwrap_or(0) * 10 + digit).min(1_000_000));
+            return Outcome::Stay;
+        }
+        let count = self.count.take();
+        self.press_plain(key, count)
+    }
+
+    fn press_plain(&mut self, key: Key, count: Option<usize>) -> Outcome {
+        let times = count.unwrap_or(1).max(1) as i64;
+        let (page, half) = (self.page() as i64, (self.text_rows() / 2).max(1) as i64);
+        match key {
+            Key::Char('q' | 'Q') => return Outcome::Quit,
+            Key::Char('j' | 'e') | Key::Down | Key::Enter | Key::Ctrl('e' | 'n') => self.go(Move::Rows(times)),
+            Key::Char('k') | Key::Up | Key::Ctrl('y' | 'p') => self.go(Move::Rows(-times)),
+            Key::Char(' ') | Key::PageDown | Key::Ctrl('f') => self.go(Move::Rows(times * page)),
+            Key::Char('b') | Key::PageUp | Key::Ctrl('b') => self.go(Move::Rows(-times * page)),
+            Key::Char('d') | Key::Ctrl('d') => self.go(Move::Rows(times * half)),
+            Key::Char('u') | Key::Ctrl('u') => self.go(Move::Rows(-times * half)),
+            Key::Char('g' | 'G' | '<' | '>') if count.is_some() => self.to_line(count.unwrap_or(0) as u64),
+            Key::Char('g' | '<') | Key::Home => self.go(Move::Start),
+            Key::Char('G' | '>') | Key::End => self.go(Move::End),
+            Key::Char('F') => self.follow(),
+            Key::Char('/') => self.open_prompt(PromptKind::Forward),
+            Key::Char('?') => self.open_prompt(PromptKind::Backward),
+            Key::Char(':') => self.open_prompt(PromptKind::Line),
+            Key::Char('t') => self.open_prompt(PromptKind::Time),
+            Key::Char('s') => self.open_prompt(PromptKind::Save),
+            Key::Char('n') => self.find(self.sought_back),
+            Key::Char('N') => self.find(!self.sought_back),
+            Key::Char('[') => self.command(true),
+            Key::Char(']') => self.command(false),
+            Key::Char('v' | 'V') => self.select(),
+            Key::Char('o') => self.swap_ends(),
+            Key::Char('y') => self.copy(),
+            Key::Char('f') => self.toggle_frames(),
+            Key::Char('h') => self.help = Some(0),
+            Key::Char(_) | Key::Ctrl(_) | Key::Escape | Key::Backspace | Key::Left | Key::Right => {}
+        }
+        Outcome::Stay
+    }
+
+    /// Gives up what is under way, or else what is selected, or else the pager.
+    fn cancel(&mut self, key: Key) -> Outcome {
+        let was_counting = self.count.take().is_some();
+        if self.is_busy() {
+            (self.wish, self.asked, self.is_long) = (None, None, false);
+            self.message = Some("given up".to_owned());
+        } else if self.selection.take().is_some() || was_counting {
+        } else if std::mem::take(&mut self.following) {
+            self.message = Some("not following any more".to_owned());
+        } else if key == Key::Escape {
+            return Outcome::Quit;
+        } else {
+            self.message = Some("q quits".to_owned());
+        }
+        Outcome::Stay
+    }
+
+    /// Whether something that takes a while is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.asked.is_some() && self.is_long
+    }
+
+    /// Whether nothing can be shown yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.cache.first() == self.cache.end()
+    }
+
+    fn press_in_prompt(&mut self, key: Key) -> Outcome {
+        let Some(prompt) = &mut self.prompt else { return Outcome::Stay };
+        match key {
+            Key::Char(c) => prompt.text.push(c),
+            Key::Ctrl('u') => prompt.text.clear(),
+            Key::Ctrl('w') => {
+                let kept = prompt.text.trim_end().rfind(' ').map_or(0, |at| at + 1);
+                prompt.text.truncate(kept);
+            }
+            Key::Backspace if prompt.text.is_empty() => self.prompt = None,
+            Key::Backspace => _ = prompt.text.pop(),
+            Key::Escape | Key::Ctrl('c') => self.prompt = None,
+            Key::Enter => {
+                if let Some(Prompt { kind, text }) = self.prompt.take() {
+                    return self.entered(kind, &text);
+                }
+            }
+            Key::Ctrl(_)
+            | Key::Up
+            | Key::Down
+            | Key::Left
+            | Key::Right
+            | Key::PageUp
+            | Key::PageDown
+            | Key::Home
+            | Key::End => {}
+        }
+        Outcome::Stay
+    }
+
+    fn open_prompt(&mut self, kind: PromptKind) {
+        self.prompt = Some(Prompt { kind, text: String::new() });
+    }
+
+    fn entered(&mut self, kind: PromptKind, text: &str) -> Outcome {
+        match kind {
+            PromptKind::Forward | PromptKind::Backward => {
+                self.sought_back = kind == PromptKind::Backward;
+                if self.seek(text) {
+                    self.find(self.sought_back);
+                }
+            }
+            PromptKind::Line => match text.trim() {
+                "q" | "q!" | "quit" => return Outcome::Quit,
+                "" => {}
+                text => match text.parse() {
+                    Ok(line) => self.to_line(line),
+                    Err(_) => self.message = Some(format!("{text:?} is no line number")),
+                },
+            },
+            PromptKind::Time if text.trim().is_empty() => {}
+            PromptKind::Time => match text.parse::<When>() {
+                Ok(when) if when.is_to_come() => self.message = Some("that is yet to come".to_owned()),
+                Ok(When(time)) => self.jump(LinesAt::Time(time), Use::Jump { above: 0, to_end: false }),
+                Err(message) => self.message = Some(message),
+            },
+            PromptKind::Save if text.trim().is_empty() => {}
+            PromptKind::Save => {
+                let lines = self.selection.take().map(Selection::ends);
+                self.wish_for(Ask::Save { lines, path: text.trim().into() });
+            }
+        }
+        Outcome::Stay
+    }
+
+    /// Sets what is looked for; whether there is something.
+    fn seek(&mut self, text: &str) -> bool {
+        if text.is_empty() {
+            return self.sought.is_some() || self.said("nothing was looked for yet");
+        }
+        let any_case = !text.contains(char::is_uppercase);
+        match RegexBuilder::new(text).case_insensitive(any_case).build() {
+            Ok(pattern) => {
+                (self.sought, self.sought_text, self.hit) = (Some(pattern), text.to_owned(), None);
+                true
+            }
+            Err(error) => {
+                let error = error.to_string();
+                let why = error.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
+                self.said(&format!("{text:?} is no pattern: {why}"))
+            }
+        }
+    }
+
+    fn said(&mut self, message: &str) -> bool {
+        self.message = Some(message.to_owned());
+        false
+    }
+
+    fn find(&mut self, back: bool) {
+        let Some(pattern) = self.sought.clone() else {
+            self.said("nothing was looked for yet: / looks down, ? looks up");
+            return;
+        };
+        let (top, bottom) = self.shown_numbers();
+        let hit = self.hit.filter(|hit| (top..=bottom).contains(hit));
+        let from = match (hit, back) {
+            (Some(hit), true) => hit,
+            (Some(hit), false) => hit + 1,
+            (None, true) => bottom + 1,
+            (None, false) => top,
+        };
+        self.following = false;
+        self.wish_for(Ask::Find(Query { pattern, from, back }));
+    }
+
+    fn command(&mut self, back: bool) {
+        let (top, _) = self.shown_numbers();
+        self.following = false;
+        self.wish_for(Ask::Command { line: top, back });
+    }
+
+    /// The numbers of the first and the last line on the screen.
+    pub(super) fn shown_numbers(&self) -> (u64, u64) {
+        let places = self.top.place..=self.bottom().place;
+        let mut numbers = places.filter_map(|place| line_number(self.cache.get(place)?));
+        let first = numbers.next().unwrap_or(self.total);
+        (first, numbers.last().unwrap_or(first))
+    }
+
+    fn select(&mut self) {
+        if self.selection.take().is_some() {
+            return;
+        }
+        if self.is_empty() {
+            self.message = Some("there is no line to select".to_owned());
+            return;
+        }
+        let (top, bottom) = self.shown_numbers();
+        let at = self.hit.filter(|hit| (top..=bottom).contains(hit)).unwrap_or(top);
+        self.following = false;
+        self.selection = Some(Selection { anchor: at, cursor: at });
+    }
+
+    fn swap_ends(&mut self) {
+        if let Some(Selection { anchor, cursor }) = self.selection {
+            self.selection = Some(Selection { anchor: cursor, cursor: anchor });
+            self.show_cursor();
+        }
+    }
+
+    fn copy(&mut self) {
+        let Some(selection) = self.selection.take() else {
+            self.message = Some("nothing is selected: v begins a selection".to_owned());
+            return;
+        };
+        let (from, to) = selection.ends();
+        self.wish_for(Ask::Copy { from, to });
+    }
+
+    fn toggle_frames(&mut self) {
+        self.frames = !self.frames;
+        let what = if self.frames { "full-screen programs are shown" } else { "full-screen programs are left out" };
+        self.message = Some(what.to_owned());
+        if self.is_at_end() {
+            return self.to_end();
+        }
+        let (top, _) = self.shown_numbers();
+        self.jump(LinesAt::Line(top), Use::Jump { above: 0, to_end: false });
+    }
+
+    fn follow(&mut self) {
+        self.selection = None;
+        (self.following, self.follow_due, self.follow_pause) = (true, true, FOLLOW_FIRST);
+    }
+
+    /// When to call [`Pager::tick`], if at all.
+    pub(super) fn tick_in(&self) -> Option<Duration> {
+        (self.following && !self.follow_due && self.asked.is_none() && self.help.is_none()).then_some(self.follow_pause)
+    }
+
+    /// So much time has passed.
+    pub(super) fn tick(&mut self) {
+        (self.follow_due, self.is_stuck) = (true, false);
+    }
+
+    fn go(&mut self, how: Move) {
+        if self.selection.is_some() {
+            return self.go_selecting(how);
+        }
+        match how {
+            Move::Rows(rows) => {
+                self.following &= rows > 0;
+                self.travel = if rows < 0 { Travel::Up } else { Travel::Down };
+                self.owed += rows;
+                self.saw_end = false;
+                self.settle();
+            }
+            Move::Start => self.to_start(),
+            Move::End if self.is_at_end() && !self.following => self.follow(),
+            Move::End => self.to_end(),
+        }
+    }
+
+    fn go_selecting(&mut self, how: Move) {
+        let Some(selection) = &mut self.selection else { return };
+        let floor = self.cache.floor().line.unwrap_or(0);
+        match how {
+            Move::Rows(rows) => {
+                let cursor = selection.cursor.saturating_add_signed(rows);
+                selection.cursor =
+                    cursor.clamp(floor.min(selection.cursor), self.total.saturating_sub(1).max(selection.cursor));
+                self.travel = if rows < 0 { Travel::Up } else { Travel::Down };
+                self.show_cursor();
+            }
+            Move::Start => {
+                selection.cursor = 0;
+                self.to_start();
+            }
+            Move::End => {
+                selection.cursor = u64::MAX;
+                self.to_end();
+            }
+        }
+    }
+
+    fn show_cursor(&mut self) {
+        self.reveal = self.selection.map(|selection| selection.cursor);
+        self.settle();
+    }
+
+    fn to_start(&mut self) {
+        self.following = false;
+        self.travel = Travel::Down;
+        self.jump(LinesAt::Line(0), Use::Jump { above: 0, to_end: false });
+    }
+
+    fn to_end(&mut self) {
+        self.travel = Travel::Up;
+        self.jump(LinesAt::End, Use::Jump { above: 0, to_end: true });
+    }
+
+    fn to_line(&mut self, line: u64) {
+        self.hit = None;
+        self.show_line(line, 0);
+    }
+
+    /// Brings a line to the top, with so many rows before it.
+    fn show_line(&mut self, line: u64, above: usize) {
+        self.following = false;
+        if self.cache.numbers().is_some_and(|(first, last)| (first..=last).contains(&line))
+            && let Some(place) = self.cache.find(line)
+        {
+            self.top = Spot { place, row: 0 };
+            (self.owed, self.travel) = (-(above as i64), Travel::Nowhere);
+            return self.settle();
+        }
+        self.jump(LinesAt::Line(line), Use::Jump { above, to_end: false });
+    }
+
+    fn jump(&mut self, at: LinesAt, use_: Use) {
+        let back = matches!(use_, Use::Jump { to_end: true, .. });
+        (self.owed, self.reveal) = (0, None);
+        self.wish = Some(self.page_ask(at, back, use_));
+        // Nobody waits for a search any more.
+        if self.is_long {
+            (self.asked, self.is_long) = (None, false);
+        }
+    }
+
+    fn wish_for(&mut self, ask: Ask) {
+        (self.asked, self.is_long) = (None, false);
+        self.wish = Some(ask);
+    }
+
+    fn page_ask(&self, at: LinesAt, back: bool, use_: Use) -> Ask {
+        Ask::Page { at, back, max: PAGE_LINES.max(2 * self.rows as u64), frames: self.frames, use_ }
+    }
+
+    /// What is to be asked now, with its number. Its answer, or that there is none, is told before the next is.
+    pub(super) fn next_ask(&mut self) -> Option<(u64, Ask)> {
+        if self.asked.is_some() {
+            return None;
+        }
+        let wish = self.wish.take();
+        self.is_long = wish.as_ref().is_some_and(|ask| !matches!(ask, Ask::Page { .. }));
+        let ask = wish.or_else(|| self.own_ask())?;
+        self.next_number += 1;
+        self.asked = Some(self.next_number);
+        Some((self.next_number, ask))
+    }
+
+    /// Whether the answer to a question is still waited for.
+    pub(super) fn awaits(&self, number: u64) -> bool {
+        self.asked == Some(number)
+    }
+
+    /// What it needs to do as it was told, or will soon.
+    fn own_ask(&mut self) -> Option<Ask> {
+        if self.is_stuck {
+            return None;
+        }
+        if self.following {
+            if std::mem::take(&mut self.follow_due) {
+                let max = 2 * self.rows as u64;
+                let use_ = Use::Jump { above: 0, to_end: true };
+                return Some(Ask::Page { at: LinesAt::End, back: true, max, frames: self.frames, use_ });
+            }
+        }
+        let before = self.cache.before().map(|at| self.page_ask(LinesAt::Line(at), true, Use::Before));
+        let after = self.cache.after().map(|at| self.page_ask(LinesAt::Line(at), false, Use::After));
+        let (first, last) = self.cache.numbers().unwrap_or((0, 0));
+        let (above, below) = (self.rows_above(), self.rows_below());
+        let page = self.text_rows();
+        let owes_up = self.owed < 0 || self.reveal.is_some_and(|line| line < first);
+        let owes_down = self.owed > 0 || self.reveal.is_some_and(|line| line > last);
+        if (owes_up || self.cache.has_end() && above == 0 && below < page) && before.is_some() {
+            return before;
+        }
+        if (owes_down || below < page) && after.is_some() {
+            return after;
+        }
+        if owes_down && !self.saw_end && self.cache.has_end() {
+            return Some(self.page_ask(LinesAt::Line(self.cache.tail()), false, Use::Tail));
+        }
+        match self.travel {
+            Travel::Up if above < page => before,
+            Travel::Down if below < 2 * page => after,
+            Travel::Nowhere | Travel::Up | Travel::Down => None,
+        }
+    }
+
+    /// It was answered.
+    pub(super) fn take(&mut self, answer: Answer, ask: &Ask) {
+        (self.asked, self.is_long) = (None, false);
+        match (answer, ask) {
+            (Answer::Page(page), Ask::Page { at, use_, .. }) => self.take_page(page, *at, *use_),
+            (Answer::Found(Some(line)), _) => {
+                self.hit = Some(line);
+                self.show_hit(line);
+            }
+            (Answer::Found(None), Ask::Find(Query { back: true, .. })) => {
+                self.message = Some(format!("{:?} is nowhere above", self.sought_text));
+            }
+            (Answer::Found(None), _) => self.message = Some(format!("{:?} is nowhere below", self.sought_text)),
+            (Answer::Command(Some(line)), _) => self.show_line(line, 0),
+            (Answer::Command(None), Ask::Command { back: true, .. }) => {
+                self.message = Some("no command is known before this".to_owned());
+            }
+            (Answer::Command(None), _) => self.message = Some("no command is known behind this".to_owned()),
+            (Answer::Copied { text, lines }, _) => {
+                self.message = Some(format!("copied {}, {}", lines_text(lines), bytes_text(text.len() as u64)));
+            }
+            (Answer::Saved { lines, bytes }, Ask::Save { path, .. }) => {
+                self.message = Some(format!("saved {}, {}, to {}", lines_text(lines), bytes_text(bytes), path.display()));
+            }
+            (Answer::Page(_) | Answer::Saved { .. }, _) => {}
+        }
+    }
+
+    /// It cannot be answered.
+    pub(super) fn fail(&mut self, message: String) {
+        (self.asked, self.is_long, self.is_stuck, self.owed, self.reveal) = (None, false, true, 0, None);
+        self.message = Some(message);
+    }
+
+    fn take_page(&mut self, page: LinesOk, at: LinesAt, use_: Use) {
+        let had_end = self.output_end;
+        self.output_end = page.end;
+        match use_ {
+            Use::Before => self.cache.prepend(page, self.top.place),
+            Use::After => self.cache.append(page, self.top.place),
+            Use::Tail => {
+                self.saw_end = true;
+                self.cache.cut_tail();
+                self.cache.append(page, self.top.place);
+            }
+            Use::Jump { to_end: true, .. } => {
+                let is_news = page.end != had_end;
+                self.follow_pause = if is_news { FOLLOW_FIRST } else { (self.follow_pause * 2).min(FOLLOW_LAST) };
+                self.cache.replace(page);
+                self.top = self.last_top();
+                if self.following {
+                    self.travel = Travel::Nowhere;
+                }
+            }
+            Use::Jump { above, .. } => self.take_jump(page, at, above),
+        }
+        self.see_total();
+        self.settle();
+        if use_ == Use::Tail && self.cache.has_end() {
+            self.owed = self.owed.min(0);
+        }
+    }
+
+    fn take_jump(&mut self, page: LinesOk, at: LinesAt, above: usize) {
+        if page.items.is_empty() {
+            self.message = match at {
+                LinesAt::Line(line) if line > 0 => Some(format!("there is no line {line} yet")),
+                LinesAt::Line(_) | LinesAt::Offset(_) | LinesAt::Time(_) | LinesAt::End => None,
+            };
+            return self.to_end();
+        }
+        self.cache.replace(page);
+        self.top = Spot { place: self.cache.first(), row: 0 };
+        self.owed = -(above as i64);
+        self.travel = if above > 0 { Travel::Nowhere } else { Travel::Down };
+        if let (LinesAt::Line(line), Some((first, _))) = (at, self.cache.numbers())
+            && line < first
+            && line > 0
+        {
+            self.message = Some(format!("line {line} is not kept any more ({})", self.cache.floor().reason));
+        }
+    }
+
+    fn see_total(&mut self) {
+        let last = self.cache.numbers().map_or(0, |(_, last)| last + 1);
+        if self.cache.has_end() {
+            (self.total, self.total_at) = (last, self.output_end);
+        }
+        self.total = self.total.max(last);
+        let first = self.cache.numbers().filter(|_| self.cache.before().is_none()).map_or(0, |(first, _)| first);
+        if let Some(selection) = &mut self.selection {
+            selection.cursor = selection.cursor.max(first);
+            if self.cache.has_end() {
+                selection.cursor = selection.cursor.min(last.saturating_sub(1));
+            }
+        }
+    }
+
+    /// Shows a line that was found: where it stands, if it is on the screen.
+    fn show_hit(&mut self, line: u64) {
+        let (top, bottom) = self.shown_numbers();
+        if (top..=bottom).contains(&line) && !self.is_empty() {
+            self.reveal = Some(line);
+            return self.settle();
+        }
+        self.show_line(line, self.text_rows() / MATCH_AT);
+    }
+
+    /// Does of what is owed what can be done with what is at hand.
+    fn settle(&mut self) {
+        if self.is_empty() {
+            return;
+        }
+        if let Some(line) = self.reveal {
+            self.bring_into_view(line);
+        }
+        let last = self.last_top();
+        while self.owed < 0 {
+            match self.above(self.top) {
+                Some(spot) => (self.top, self.owed) = (spot, self.owed + 1),
+                None if self.cache.before().is_none() => self.owed = 0,
+                None => break,
+            }
+        }
+        while self.owed > 0 && self.top < last {
+            match self.below(self.top) {
+                Some(spot) => (self.top, self.owed) = (spot, self.owed - 1),
+                None => break,
+            }
+        }
+        if self.owed > 0 && self.cache.has_end() && self.saw_end {
+            self.owed = 0;
+        }
+        if self.top > last && self.cache.has_end() {
+            self.top = last;
+        }
+    }
+
+    fn bring_into_view(&mut self, line: u64) {
+        let Some((first, last)) = self.cache.numbers() else { return };
+        let is_known = (first <= line || self.cache.before().is_none()) && (line <= last || self.cache.has_end());
+        let Some(place) = self.cache.find(line.min(last)).filter(|_| is_known) else { return };
+        self.reveal = None;
+        let spot = Spot { place, row: 0 };
+        if spot < self.top {
+            self.top = spot;
+        }
+        let last_row = Spot { place, row: self.cache.get(place).map_or(0, |item| self.height(item) - 1) };
+        while self.bottom() < last_row && self.top < spot {
+            match self.below(self.top) {
+                Some(below) => self.top = below,
+                None => break,
+            }
+        }
+    }
+
+    /// How many rows an item takes.
+    pub(super) fn height(&self, item: &LineItem) -> usize {
+        wrap::height(&shown(item), self.cols)
+    }
+
+    fn below(&self, Spot { place, row }: Spot) -> Option<Spot> {
+        if row + 1 < self.height(self.cache.get(place)?) {
+            return Some(Spot { place, row: row + 1 });
+        }
+        self.cache.get(place + 1).map(|_| Spot { place: place + 1, row: 0 })
+    }
+
+    fn above(&self, Spot { place, row }: Spot) -> Option<Spot> {
+        if row > 0 {
+            return Some(Spot { place, row: row - 1 });
+        }
+        self.cache.get(place - 1).map(|item| Spot { place: place - 1, row: self.height(item) - 1 })
+    }
+
+    /// The top with which what is last at hand is at the bottom.
+    fn last_top(&self) -> Spot {
+        let end = self.cache.end() - 1;
+        let Some(item) = self.cache.get(end) else { return Spot { place: self.cache.first(), row: 0 } };
+        let mut spot = Spot { place: end, row: self.height(item) - 1 };
+        for _ in 1..self.text_rows() {
+            match self.above(spot) {
+                Some(above) => spot = above,
+                None => break,
+            }
+        }
+        spot
+    }
+
+    /// The last row on the screen.
+    pub(super) fn bottom(&self) -> Spot {
+        let mut spot = self.top;
+        for _ in 1..self.text_rows() {
+            match self.below(spot) {
+                Some(below) => spot = below,
+                None => break,
+            }
+        }
+        spot
+    }
+
+    /// Rows at hand before the top: as many as matter.
+    fn rows_above(&self) -> usize {
+        let mut spot = self.top;
+        (0..self.text_rows()).take_while(|_| self.above(spot).inspect(|above| spot = *above).is_some()).count()
+    }
+
+    /// Rows at hand from the top on: as many as matter.
+    fn rows_below(&self) -> usize {
+        if self.is_empty() {
+            return 0;
+        }
+        let mut spot = self.top;
+        1 + (1..2 * self.text_rows()).take_while(|_| self.below(spot).inspect(|below| spot = *below).is_some()).count()
+    }
+
+    /// Whether it shows what is last.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.cache.has_end() && self.top >= self.last_top()
+    }
+
+    /// Whether it shows what is first.
+    pub(super) fn is_at_start(&self) -> bool {
+        self.cache.before().is_none() && self.top == Spot { place: self.cache.first(), row: 0 }
+    }
+}
+
+/// What is shown of an item.
+pub(super) fn shown(item: &LineItem) -> std::borrow::Cow<'_, str> {
+    if item.missing.is_some() {
+        return format!("\x1b[2;7m{}\x1b[m", item.line).into();
+    }
+    if item.frame {
+        let until = if item.standing { "still there".to_owned() } else { format!("until {}", local(item.time)) };
+        return format!(
+            "\x1b[2;7m full screen, {until} \x1b[m\n{}\n\x1b[2;7m lines go on \x1b[m",
+            item.line.trim_end_matches('\n')
+        )
+        .into();
+    }
+    item.line.as_str().into()
+}
+
+fn lines_text(lines: u64) -> String {
+    if lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") }
+}
+
+fn bytes_text(bytes: u64) -> String {
+    if bytes == 1 { "1 byte".to_owned() } else { format!("{bytes} bytes") }
+}
