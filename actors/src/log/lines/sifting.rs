@@ -1,11 +1,11 @@
-//! Looking through output for a pattern without drawing all of it.
+//! Coming by lines, or by those with a pattern, without drawing all that is before them.
 //!
 //! ```text
 //!   pieces ─► window:   ┌ lines ┬──────────────────────┬ a screen of lines ┬ a line with it ┬ lines ┬─────────
 //!                       └ drawn ┘ left out, counted    └ drawn ────────────┴ drawn, judged ─┴ drawn ┘ left out …
 //! ```
 //!
-//! Lines are left out as in `mirror::skim`, where they are plain lines without a match: what stood on the screen has left by then, and the
+//! Lines are left out as in `mirror::skim`, where they are plain lines that nobody wants, or without a match: what stood on the screen has left by then, and the
 //! lines behind them fill it again. What is no plain line is drawn. So every line that can have a match leaves the screen as it would have, with
 //! its number, place and time, and is judged then.
 //!
@@ -88,9 +88,12 @@ impl Window {
 }
 
 impl<S: Source> Walk<'_, S> {
-    /// Looks through the output that has come, if lines are searched: whether there was something to do.
+    /// Looks through the output that has come, unless all of it has to be seen: whether there was something to do.
     pub(super) fn sift(&mut self) -> bool {
-        let Some(pattern) = self.sieve.as_ref().map(|sieve| sieve.pattern.clone()) else { return false };
+        if self.ask.frames {
+            return false;
+        }
+        let pattern = self.sieve.as_ref().map(|sieve| sieve.pattern.clone());
         let mut has_come = false;
         while let Some(Piece::Output { offset, time_ns, data }) =
             self.pieces.pop_front_if(|piece| matches!(piece, Piece::Output { .. }))
@@ -103,7 +106,7 @@ impl<S: Source> Walk<'_, S> {
         if self.window.is_empty() || !(has_come || is_last) {
             return false;
         }
-        self.pour(&pattern, is_last);
+        self.pour(pattern.as_deref(), is_last);
         true
     }
 
@@ -113,7 +116,7 @@ impl<S: Source> Walk<'_, S> {
     }
 
     /// Deals with what is in the window, but for what at its end may be left out with what comes.
-    fn pour(&mut self, pattern: &Pattern, is_last: bool) {
+    fn pour(&mut self, pattern: Option<&Pattern>, is_last: bool) {
         while !self.window.is_empty() && !self.is_full() {
             if !self.window.is_stale && !self.renderer.scrolls_plain_lines() {
                 self.draw(self.window.stride());
@@ -121,7 +124,15 @@ impl<S: Source> Walk<'_, S> {
             }
             let Window { data, at, plain, hits, .. } = &mut self.window;
             let ended = plain.read(&data[*at..], self.renderer.size());
-            pattern.hits(plain, hits);
+            match pattern {
+                Some(pattern) => pattern.hits(plain, hits),
+                None => {
+                    // What stands on the screen leaves before them.
+                    let sooner = self.wanted.start.saturating_sub(self.reached + u64::from(self.renderer.size().rows()) + 1);
+                    hits.clear();
+                    hits.extend(usize::try_from(sooner).unwrap_or(usize::MAX)..plain.lines.len());
+                }
+            }
             if !self.leave_out(ended == Ended::Early && !is_last) {
                 return;
             }
