@@ -493,7 +493,7 @@ pub(super) struct Search {
     /// Take so long at most, as in 500ms or 2s
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(super) budget: Option<Duration>,
-    /// Go on where a search ended that --limit, --budget or Ctrl-C cut short
+    /// Go on where a search ended that --limit or --budget cut short
     #[arg(long, value_name = "CURSOR")]
     pub(super) resume: Option<Cursor>,
     /// Print JSON: one object a line

@@ -19,12 +19,13 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::{Timestamp, tz::TimeZone};
+use kaval_actors::log::search::Pattern;
 use serde_json::json;
 
 use super::{Failure, Sockets, args, commands, passing, reconnect};
 use crate::{
-    client::{Client, Incoming, body},
-    wire::{Event, MatchInfo, Op, SearchAsked, SearchOk, TermRef},
+    client::{Client, ClientError, Incoming, body},
+    wire::{Event, MatchInfo, Op, SearchAsked, SearchOk, TermRef, WireError},
 };
 
 /// How long a search takes before it is told how far it is.
@@ -32,8 +33,6 @@ const QUIET: Duration = Duration::from_millis(500);
 const DRAWS_PER_SECOND: u8 = 10;
 const BAR: &str = "{msg} [{bar:30}] {bytes}/{total_bytes}, {bytes_per_sec} ";
 const NOTHING_FOUND: ExitCode = ExitCode::FAILURE;
-/// What a program ends with that is interrupted.
-const INTERRUPTED: u8 = 128 + libc::SIGINT as u8;
 const NAME: &str = "\x1b[35m";
 const NUMBER: &str = "\x1b[32m";
 const TIME: &str = "\x1b[2m";
@@ -74,6 +73,7 @@ pub(super) async fn search(sockets: &Sockets, args: &args::Search) -> Result<Exi
         (false, None) => return Err(usage("what for? kaval search NAME PATTERN, or kaval search --all PATTERN")),
         (true, Some(_)) => return Err(usage("--all is for every terminal: it goes without a NAME")),
     };
+    Pattern::new(pattern, args.literal, args.ignore_case).map_err(|error| usage(&error.to_string()))?;
     let (mut client, socket) = sockets.connect().await?;
     let terms = terminals(&mut client, name, args.resume).await?;
     let began = Instant::now();
@@ -88,36 +88,12 @@ pub(super) async fn search(sockets: &Sockets, args: &args::Search) -> Result<Exi
         cursor: None,
         printer: Printer::new(args.json, began),
     };
-    let work = async {
-        for (id, before) in terms {
-            searching.cursor = Some(Cursor { id, before });
-            let is_through = !searching.is_over()
-                && match searching.follow(id, before).await {
-                    // Removed meanwhile.
-                    Err(failure) if failure.code == Failure::NO_SUCH_TERM && name.is_none() => true,
-                    followed => followed?,
-                };
-            if !is_through {
-                return Ok::<_, Failure>(true);
-            }
-        }
-        Ok(false)
-    };
-    let outcome = tokio::select! {
-        biased;
-        _ = tokio::signal::ctrl_c() => None,
-        outcome = work => Some(outcome),
-    };
+    let is_through = searching.follow_all(&terms, name.is_none()).await;
     searching.printer.bar.finish_and_clear();
-    let is_cut = outcome.transpose()?;
-    if is_cut != Some(false) {
-        searching.tell_cursor(is_cut.is_none())?;
+    if !is_through? {
+        searching.tell_cursor()?;
     }
-    Ok(match (is_cut, searching.found) {
-        (None, _) => ExitCode::from(INTERRUPTED),
-        (Some(_), true) => ExitCode::SUCCESS,
-        (Some(_), false) => NOTHING_FOUND,
-    })
+    Ok(if searching.found { ExitCode::SUCCESS } else { NOTHING_FOUND })
 }
 
 fn usage(message: &str) -> Failure {
@@ -162,6 +138,22 @@ struct Searching<'a> {
 impl Searching<'_> {
     fn is_over(&self) -> bool {
         self.left == Some(0) || self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// Searches terminals, each before a line; whether all to their ends. Those that are gone meanwhile may be passed over.
+    async fn follow_all(&mut self, terms: &[(u32, Option<u64>)], may_be_gone: bool) -> Result<bool, Failure> {
+        for &(id, before) in terms {
+            self.cursor = Some(Cursor { id, before });
+            if self.is_over() {
+                return Ok(false);
+            }
+            match self.follow(id, before).await {
+                Err(failure) if failure.code == Failure::NO_SUCH_TERM && may_be_gone => {}
+                Ok(true) => {}
+                ended => return ended,
+            }
+        }
+        Ok(true)
     }
 
     /// Searches one terminal; whether to its end.
@@ -215,9 +207,9 @@ impl Searching<'_> {
         }
     }
 
-    fn tell_cursor(&self, interrupted: bool) -> Result<(), Failure> {
+    fn tell_cursor(&self) -> Result<(), Failure> {
         let Some(cursor) = self.cursor else { return Ok(()) };
-        if self.args.json && !interrupted {
+        if self.args.json {
             return commands::print(&format!("{}\n", json!({ "resume": cursor.to_string() })));
         }
         eprintln!("kaval: not everything was searched: go on with --resume {cursor}");
@@ -228,19 +220,19 @@ impl Searching<'_> {
 /// Why one connection's search ended before it was through.
 enum Stop {
     /// It can be asked for again.
-    Lost(crate::client::ClientError),
+    Lost(ClientError),
     Failed(Failure),
 }
 
-impl From<crate::client::ClientError> for Stop {
-    fn from(error: crate::client::ClientError) -> Self {
+impl From<ClientError> for Stop {
+    fn from(error: ClientError) -> Self {
         passing(error).map_or_else(Self::Failed, Self::Lost)
     }
 }
 
-impl From<crate::wire::WireError> for Stop {
-    fn from(error: crate::wire::WireError) -> Self {
-        crate::client::ClientError::from(error).into()
+impl From<WireError> for Stop {
+    fn from(error: WireError) -> Self {
+        ClientError::from(error).into()
     }
 }
 

@@ -79,20 +79,20 @@ pub(super) async fn perform(session: &Rc<Session>, Request { req, op }: Request)
             let attachment = session.attachments.borrow_mut().remove(&stream);
             let following = session.followings.borrow_mut().remove(&stream);
             let search = session.searches.borrow_mut().remove(&stream);
-            let answer = match (attachment, following) {
-                _ if let Some(search) = search => {
-                    search.cancel();
-                    Ok(DetachOk { detached: 1 })
-                }
-                (Some(attachment), _) => {
+            let answer = match (attachment, following, search) {
+                (Some(attachment), _, _) => {
                     attachment.close().await;
                     Ok(DetachOk { detached: 1 })
                 }
-                (None, Some(following)) => {
+                (None, Some(following), _) => {
                     following.close().await;
                     Ok(DetachOk { detached: 1 })
                 }
-                (None, None) => Err(WireError::new(Code::BadRequest, format!("request {stream} has no stream open"))),
+                (None, None, Some(search)) => {
+                    search.cancel();
+                    Ok(DetachOk { detached: 1 })
+                }
+                (None, None, None) => Err(WireError::new(Code::BadRequest, format!("request {stream} has no stream open"))),
             };
             session.reply(req, answer).await;
         }

@@ -64,8 +64,13 @@ async fn run(session: &Session, req: u64, asked: SearchAsked, cancelled: &Cancel
     };
     session.reply(req, Ok(ok)).await;
     let budget = asked.budget_ms.map(Duration::from_millis);
-    let work =
-        Work { session, req, cancelled, left: asked.limit.unwrap_or(u64::MAX), ends: budget.map(|budget| began + budget) };
+    let work = Work {
+        session,
+        req,
+        cancelled,
+        left: asked.limit.unwrap_or(u64::MAX).max(1),
+        ends: budget.map(|budget| began + budget),
+    };
     match work.follow(search, source).await {
         Ok(()) => _ = session.send(&Event::End { req }).await,
         Err(error) => session.reply::<Empty>(req, Err(error)).await,
@@ -102,7 +107,8 @@ impl Work<'_> {
     /// Goes on to the end, or to where it is cut short. Without a client that hears, that is the end, too.
     async fn follow(mut self, mut search: Search, mut source: Terminals) -> Answer<()> {
         let mut told = Instant::now();
-        while search.before().is_some() && self.left > 0 && !self.is_over() {
+        // One turn comes in any case, so that who asks again gets on.
+        while search.before().is_some() {
             let max = usize::try_from(self.left).unwrap_or(FOUND_MAX).min(FOUND_MAX);
             let found;
             (search, source, found) = match self.turn(search, source, max).await {
@@ -115,6 +121,9 @@ impl Work<'_> {
                 return Ok(());
             }
             told = if is_due { Instant::now() } else { told };
+            if self.left == 0 || self.is_over() {
+                break;
+            }
         }
         _ = self.tell_progress(&search).await;
         Ok(())

@@ -9,6 +9,7 @@ use crate::{
         reader::Reader,
         recount,
         retention::Limits,
+        search::{Pattern, Search},
         store::StoreError,
         tests::{UNLIMITED, World},
     },
@@ -195,6 +196,7 @@ impl Stage {
         let forwards = self.pages(false, page_lines);
         let given = |lines: &[Line]| lines.iter().map(|line| (line.number, line.styled().to_owned())).collect::<Vec<_>>();
         assert_eq!(given(&forwards), given(&self.pages(true, page_lines)), "both ways give the same");
+        self.check_search(&forwards, page_lines);
         let numbers: Vec<u64> = forwards.iter().filter_map(|line| line.number).collect();
         assert_eq!(numbers.len(), forwards.len());
         assert!(numbers.is_sorted_by(|a, b| a < b), "each line once, in order: {numbers:?}");
@@ -213,6 +215,28 @@ impl Stage {
             self.check_offsets(first);
         }
         self.check_times();
+    }
+
+    /// A search, resumed now and then, finds of all lines those that match.
+    fn check_search(&self, lines: &[Line], max: u64) {
+        for pattern in ["", "[aeiou] ", "e.*1$", "zz"] {
+            let pattern = std::sync::Arc::new(Pattern::new(pattern, false, false).unwrap());
+            let expected = lines.iter().rev().filter(|line| !pattern.spans(&line.text()).is_empty());
+            let expected: Vec<_> = expected.map(|line| (line.number.unwrap(), line.text().into_owned())).collect();
+            let (mut found, mut before) = (Vec::new(), None);
+            loop {
+                let mut search = Search::new(pattern.clone(), self.end, before);
+                for _ in 0..3 {
+                    let matches = search.turn(&mut self.reader(), max as usize).unwrap();
+                    found.extend(matches.into_iter().map(|found| (found.number, found.text)));
+                }
+                before = search.before();
+                if before.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, expected);
+        }
     }
 
     fn check_offsets(&self, first: u64) {
