@@ -25,7 +25,12 @@ struct Model {
 
 impl Model {
     fn of(lines: usize) -> Self {
-        Self { lines: (0..lines).map(|n| format!("line {n}")).collect(), floor: 0, standing: lines.min(5), page_max: usize::MAX }
+        Self {
+            lines: (0..lines).map(|n| format!("line {n}")).collect(),
+            floor: 0,
+            standing: lines.min(5),
+            page_max: usize::MAX,
+        }
     }
 
     fn item(&self, number: usize) -> LineItem {
@@ -156,7 +161,7 @@ impl Stage {
         let mut expected = Vec::new();
         let mut place = pager.top.place;
         let mut last = None;
-        while let Some(item) = pager.cache.get(place) {
+        while let Some(item) = pager.cache.get(place).filter(|_| expected.len() < pager.text_rows()) {
             let rows = wrap::rows(&super::state::shown(item), pager.cols, None);
             assert_eq!(rows.len(), pager.height(item));
             let skipped = if place == pager.top.place { pager.top.row } else { 0 };
@@ -207,9 +212,9 @@ fn it_opens_at_the_end_and_goes_by_lines_pages_and_halves() {
 
 #[test]
 fn every_line_is_seen_once_on_the_way_up_and_down_in_bounded_memory() {
-    let mut model = Model::of(30_000);
-    model.lines.iter_mut().for_each(|line| line.push_str(&" ".repeat(150)));
-    let mut stage = Stage::new(model, (300, 101));
+    let mut model = Model::of(8000);
+    model.lines.iter_mut().for_each(|line| line.push_str(&"\x1b[m".repeat(300)));
+    let mut stage = Stage::new(model, (20, 101));
     let mut tops = vec![stage.pager.shown_numbers().0];
     while !stage.pager.is_at_start() {
         stage.press(Key::PageUp);
@@ -221,7 +226,7 @@ fn every_line_is_seen_once_on_the_way_up_and_down_in_bounded_memory() {
         stage.press(Key::PageDown);
         stage.check();
     }
-    assert_eq!(stage.pager.shown_numbers().1, 29_999);
+    assert_eq!(stage.pager.shown_numbers().1, 7999);
 }
 
 #[test]
@@ -370,13 +375,13 @@ fn no_lines_at_all_are_no_lines() {
         stage.press(key);
     }
     stage.enter("/x");
-    stage.press(Key::Escape);
     stage.press(Key::Char('k'));
     assert!(stage.foot().starts_with(" t  no lines"), "{}", stage.foot());
 }
 
 fn key() -> impl Strategy<Value = Vec<Key>> {
-    let one = |keys: &'static str| prop::sample::select(keys.chars().map(Key::Char).collect::<Vec<_>>()).prop_map(|key| vec![key]);
+    let one =
+        |keys: &'static str| prop::sample::select(keys.chars().map(Key::Char).collect::<Vec<_>>()).prop_map(|key| vec![key]);
     let typed = |text: String| text.chars().map(Key::Char).chain([Key::Enter]).collect::<Vec<_>>();
     prop_oneof![
         6 => prop::sample::select(vec![Key::Up, Key::Down, Key::PageUp, Key::PageDown, Key::Ctrl('d'), Key::Ctrl('u')])
@@ -455,12 +460,14 @@ proptest! {
     fn a_line_down_and_up_again_is_where_it_was(lines in 100usize..600, from in 0u64..600, cols in 5usize..40, rows in 2usize..30) {
         let mut stage = Stage::new(Model::of(lines), (cols, rows));
         stage.enter(&format!(":{from}"));
-        let top = stage.pager.shown_numbers().0;
-        let is_last = stage.pager.is_at_end();
+        let (top, is_last) = (stage.pager.top.row, stage.pager.is_at_end());
+        let number = stage.pager.shown_numbers().0;
         stage.press(Key::Down);
         stage.press(Key::Up);
-        let expected = if is_last { top.saturating_sub(1) } else { top };
-        prop_assert_eq!(stage.pager.shown_numbers().0, expected);
+        if is_last {
+            stage.press(Key::Down);
+        }
+        prop_assert_eq!((stage.pager.shown_numbers().0, stage.pager.top.row), (number, top));
     }
 }
 
@@ -472,7 +479,9 @@ fn a_page_that_leads_nowhere_ends_the_way() {
         let empty = LinesOk { items: Vec::new(), before: Some(4000), ..stage.model.page(LinesAt::Line(4600), true, 1) };
         let answer = match ask {
             Ask::Page { use_: Use::Before, .. } => Answer::Page(empty),
-            Ask::Page { use_: Use::Jump(Target::Last | Target::First | Target::Line { .. }) | Use::After | Use::Tail, .. }
+            Ask::Page {
+                use_: Use::Jump(Target::Last | Target::First | Target::Line { .. }) | Use::After | Use::Tail, ..
+            }
             | Ask::Find(_)
             | Ask::Command { .. }
             | Ask::Copy { .. }
