@@ -58,9 +58,9 @@ impl Keys {
                 (Stroke::Press, false) => self.armed = true,
                 (Stroke::Release, _) => {}
                 (Stroke::Other, true) => {
-                    self.armed = false;
                     typed.page = paging(bytes);
                     typed.detach = typed.page.is_none();
+                    self.armed = typed.detach;
                     return typed;
                 }
                 (Stroke::Other, false) => typed.send.extend_from_slice(&bytes[..len]),
@@ -202,6 +202,27 @@ mod tests {
         assert_eq!(typed(&[b"a\x1c\x1cb"]), (b"a\x1cb".to_vec(), false, false));
         assert_eq!(typed(&[b"\x1c", b"\x1c"]), (b"\x1c".to_vec(), false, false));
         assert_eq!(typed(&[b"\x1cx"]), (b"".to_vec(), true, true));
+    }
+
+    #[test]
+    fn with_a_bracket_or_a_page_up_behind_it_the_history_is_asked_for() {
+        let page = |up, rest: &[u8]| Some(Paging { up, rest: rest.to_vec() });
+        for (behind, expected) in [
+            ("[", page(false, b"")),
+            ("[kk", page(false, b"kk")),
+            ("\x1b[5~", page(true, b"")),
+            ("\x1b[5;1:1~k", page(true, b"k")),
+            ("\x1b[91;1u", page(false, b"")),
+            ("\x1b[6~", None),
+            ("\x1b[50~", None),
+            ("]", None),
+        ] {
+            let mut keys = Keys::new(0x1c);
+            let Typed { send, detach, page } = keys.take(format!("ls\x1c{behind}").as_bytes());
+            assert_eq!((send, detach), (b"ls".to_vec(), expected.is_none()), "{behind:?}");
+            assert_eq!((page, keys.is_armed()), (expected, detach), "{behind:?}");
+        }
+        assert_eq!(Keys::new(0x1c).take(b"[").page, None);
     }
 
     #[test]

@@ -28,11 +28,19 @@ pub(super) enum Use {
     After,
     /// What may have changed at the end, and what is new.
     Tail,
-    /// To be shown, from its beginning with so many rows before it, or as the end.
-    Jump {
-        above: usize,
-        to_end: bool,
-    },
+    /// To be shown.
+    Jump(Target),
+}
+
+/// What of a page is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// What comes first.
+    First,
+    /// What comes last.
+    Last,
+    /// A line, with so many rows before it.
+    Line { number: u64, above: usize },
 }
 
 /// What is looked for.

@@ -21,6 +21,9 @@ mod source;
 mod state;
 mod wrap;
 
+#[cfg(test)]
+mod tests;
+
 use std::{io, path::PathBuf, pin::Pin, process::ExitCode, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -147,7 +150,9 @@ async fn run(history: &History, person: &mut Person, page_up: bool) -> io::Resul
                 match answer {
                     Ok(answer) => {
                         copy_out(&answer)?;
-                        pager.take(answer, &ask);
+                        if pager.take(answer, &ask) == Outcome::Quit {
+                            return Ok(None);
+                        }
                     }
                     Err(failure) => pager.fail(failure.message),
                 }

@@ -7,14 +7,14 @@
 //! ```
 //!
 //! **Invariants.** The top is a row of an item that is at hand, unless nothing is. What a key asks for that is not at hand yet is owed, and done as
-//! pages come. A question that nobody waits for any more is given up. No state needs more of a history than the cache holds.
+//! pages come; keys wait for what a key before them asked for, as long as that takes. A question that nobody waits for any more is given up. No state needs more of a history than the cache holds.
 
-use std::time::Duration;
+use std::{borrow::Cow, collections::VecDeque, time::Duration};
 
 use regex::{Regex, RegexBuilder};
 
 use super::{
-    ask::{Answer, Ask, Query, Use},
+    ask::{Answer, Ask, Query, Target, Use},
     cache::{Cache, PAGE_LINES, line_number},
     keys::Key,
     wrap,
@@ -27,6 +27,8 @@ use crate::{
 /// Between two looks at the end, while it is followed: the first when something has come, the last when nothing has for a while.
 const FOLLOW_FIRST: Duration = Duration::from_millis(100);
 const FOLLOW_LAST: Duration = Duration::from_millis(500);
+/// Keys that are typed ahead, at most.
+const TYPED_MAX: usize = 1000;
 /// Rows of what comes before it that a match is shown with: one in so many of the window's.
 const MATCH_AT: usize = 3;
 
@@ -117,8 +119,11 @@ pub(super) struct Pager {
     wish: Option<Ask>,
     /// What is under way, by its number.
     asked: Option<u64>,
+    is_wished: bool,
     is_long: bool,
     next_number: u64,
+    /// Keys that wait for what was asked for by one before them.
+    typed: VecDeque<Key>,
     /// It was asked for what is new at the end, as far as was known then.
     saw_end: bool,
     /// Nothing more is asked for of its own accord until a key is pressed: it went wrong.
@@ -159,8 +164,10 @@ impl Pager {
             travel: Travel::Up,
             wish: None,
             asked: None,
+            is_wished: false,
             is_long: false,
             next_number: 0,
+            typed: VecDeque::new(),
             saw_end: true,
             is_stuck: false,
             following: false,
@@ -213,6 +220,34 @@ impl Pager {
 
     /// A key was pressed.
     pub(super) fn press(&mut self, key: Key) -> Outcome {
+        let is_heeded = matches!(key, Key::Escape | Key::Ctrl('c')) || key == Key::Char('q') && self.typed.is_empty();
+        if self.is_waited_for() && !is_heeded {
+            if self.typed.len() < TYPED_MAX {
+                self.typed.push_back(key);
+            }
+            return Outcome::Stay;
+        }
+        self.heed(key)
+    }
+
+    /// Whether something that a key asked for is not done.
+    fn is_waited_for(&self) -> bool {
+        self.wish.is_some() || self.asked.is_some() && self.is_wished
+    }
+
+    /// Heeds the keys that have waited.
+    fn catch_up(&mut self) -> Outcome {
+        while !self.is_waited_for()
+            && let Some(key) = self.typed.pop_front()
+        {
+            if self.heed(key) == Outcome::Quit {
+                return Outcome::Quit;
+            }
+        }
+        Outcome::Stay
+    }
+
+    fn heed(&mut self, key: Key) -> Outcome {
         self.is_stuck = false;
         if let Some(first) = self.help {
             self.help = match key {
@@ -275,8 +310,9 @@ impl Pager {
     /// Gives up what is under way, or else what is selected, or else the pager.
     fn cancel(&mut self, key: Key) -> Outcome {
         let was_counting = self.count.take().is_some();
-        if self.is_busy() {
+        if self.is_waited_for() && !self.is_empty() {
             (self.wish, self.asked, self.is_long) = (None, None, false);
+            self.typed.clear();
             self.message = Some("given up".to_owned());
         } else if self.selection.take().is_some() || was_counting {
         } else if std::mem::take(&mut self.following) {
@@ -352,7 +388,7 @@ impl Pager {
             PromptKind::Time if text.trim().is_empty() => {}
             PromptKind::Time => match text.parse::<When>() {
                 Ok(when) if when.is_to_come() => self.message = Some("that is yet to come".to_owned()),
-                Ok(When(time)) => self.jump(LinesAt::Time(time), Use::Jump { above: 0, to_end: false }),
+                Ok(When(time)) => self.jump(LinesAt::Time(time), Target::First),
                 Err(message) => self.message = Some(message),
             },
             PromptKind::Save if text.trim().is_empty() => {}
@@ -457,7 +493,7 @@ impl Pager {
             return self.to_end();
         }
         let (top, _) = self.shown_numbers();
-        self.jump(LinesAt::Line(top), Use::Jump { above: 0, to_end: false });
+        self.jump(LinesAt::Line(top), Target::First);
     }
 
     fn follow(&mut self) {
@@ -523,12 +559,12 @@ impl Pager {
     fn to_start(&mut self) {
         self.following = false;
         self.travel = Travel::Down;
-        self.jump(LinesAt::Line(0), Use::Jump { above: 0, to_end: false });
+        self.jump(LinesAt::Line(0), Target::First);
     }
 
     fn to_end(&mut self) {
         self.travel = Travel::Up;
-        self.jump(LinesAt::End, Use::Jump { above: 0, to_end: true });
+        self.jump(LinesAt::End, Target::Last);
     }
 
     fn to_line(&mut self, line: u64) {
@@ -546,21 +582,15 @@ impl Pager {
             (self.owed, self.travel) = (-(above as i64), Travel::Nowhere);
             return self.settle();
         }
-        self.jump(LinesAt::Line(line), Use::Jump { above, to_end: false });
+        self.jump(LinesAt::Line(line.saturating_sub(above as u64)), Target::Line { number: line, above });
     }
 
-    fn jump(&mut self, at: LinesAt, use_: Use) {
-        let back = matches!(use_, Use::Jump { to_end: true, .. });
+    fn jump(&mut self, at: LinesAt, target: Target) {
         (self.owed, self.reveal) = (0, None);
-        self.wish = Some(self.page_ask(at, back, use_));
-        // Nobody waits for a search any more.
-        if self.is_long {
-            (self.asked, self.is_long) = (None, false);
-        }
+        self.wish = Some(self.page_ask(at, target == Target::Last, Use::Jump(target)));
     }
 
     fn wish_for(&mut self, ask: Ask) {
-        (self.asked, self.is_long) = (None, false);
         self.wish = Some(ask);
     }
 
@@ -574,6 +604,7 @@ impl Pager {
             return None;
         }
         let wish = self.wish.take();
+        self.is_wished = wish.is_some();
         self.is_long = wish.as_ref().is_some_and(|ask| !matches!(ask, Ask::Page { .. }));
         let ask = wish.or_else(|| self.own_ask())?;
         self.next_number += 1;
@@ -594,7 +625,7 @@ impl Pager {
         if self.following {
             if std::mem::take(&mut self.follow_due) {
                 let max = 2 * self.rows as u64;
-                let use_ = Use::Jump { above: 0, to_end: true };
+                let use_ = Use::Jump(Target::Last);
                 return Some(Ask::Page { at: LinesAt::End, back: true, max, frames: self.frames, use_ });
             }
         }
@@ -622,10 +653,10 @@ impl Pager {
     }
 
     /// It was answered.
-    pub(super) fn take(&mut self, answer: Answer, ask: &Ask) {
+    pub(super) fn take(&mut self, answer: Answer, ask: &Ask) -> Outcome {
         (self.asked, self.is_long) = (None, false);
         match (answer, ask) {
-            (Answer::Page(page), Ask::Page { at, use_, .. }) => self.take_page(page, *at, *use_),
+            (Answer::Page(page), Ask::Page { use_, .. }) => self.take_page(page, *use_),
             (Answer::Found(Some(line)), _) => {
                 self.hit = Some(line);
                 self.show_hit(line);
@@ -647,15 +678,17 @@ impl Pager {
             }
             (Answer::Page(_) | Answer::Saved { .. }, _) => {}
         }
+        self.catch_up()
     }
 
     /// It cannot be answered.
     pub(super) fn fail(&mut self, message: String) {
         (self.asked, self.is_long, self.is_stuck, self.owed, self.reveal) = (None, false, true, 0, None);
+        self.typed.clear();
         self.message = Some(message);
     }
 
-    fn take_page(&mut self, page: LinesOk, at: LinesAt, use_: Use) {
+    fn take_page(&mut self, page: LinesOk, use_: Use) {
         let had_end = self.output_end;
         self.output_end = page.end;
         match use_ {
@@ -666,7 +699,7 @@ impl Pager {
                 self.cache.cut_tail();
                 self.cache.append(page, self.top.place);
             }
-            Use::Jump { to_end: true, .. } => {
+            Use::Jump(Target::Last) => {
                 let is_news = page.end != had_end;
                 self.follow_pause = if is_news { FOLLOW_FIRST } else { (self.follow_pause * 2).min(FOLLOW_LAST) };
                 self.cache.replace(page);
@@ -675,7 +708,7 @@ impl Pager {
                     self.travel = Travel::Nowhere;
                 }
             }
-            Use::Jump { above, .. } => self.take_jump(page, at, above),
+            Use::Jump(target @ (Target::First | Target::Line { .. })) => self.take_jump(page, target),
         }
         self.see_total();
         self.settle();
@@ -684,23 +717,25 @@ impl Pager {
         }
     }
 
-    fn take_jump(&mut self, page: LinesOk, at: LinesAt, above: usize) {
-        if page.items.is_empty() {
-            self.message = match at {
-                LinesAt::Line(line) if line > 0 => Some(format!("there is no line {line} yet")),
-                LinesAt::Line(_) | LinesAt::Offset(_) | LinesAt::Time(_) | LinesAt::End => None,
-            };
+    fn take_jump(&mut self, page: LinesOk, target: Target) {
+        let wanted = match target {
+            Target::Line { number, .. } => Some(number),
+            Target::First | Target::Last => None,
+        };
+        let has_it = |wanted| page.items.iter().any(|item| item.number >= Some(wanted));
+        if page.items.is_empty() || wanted.is_some_and(|wanted| !has_it(wanted)) {
+            self.message = wanted.map(|line| format!("there is no line {line} yet"));
             return self.to_end();
         }
         self.cache.replace(page);
+        self.travel = Travel::Down;
         self.top = Spot { place: self.cache.first(), row: 0 };
-        self.owed = -(above as i64);
-        self.travel = if above > 0 { Travel::Nowhere } else { Travel::Down };
-        if let (LinesAt::Line(line), Some((first, _))) = (at, self.cache.numbers())
-            && line < first
-            && line > 0
-        {
-            self.message = Some(format!("line {line} is not kept any more ({})", self.cache.floor().reason));
+        if let (Target::Line { number, above }, Some((first, _))) = (target, self.cache.numbers()) {
+            self.top.place = self.cache.find(number).unwrap_or(self.top.place);
+            self.owed = -(above as i64);
+            if number < first {
+                self.message = Some(format!("line {number} is not kept any more ({})", self.cache.floor().reason));
+            }
         }
     }
 
@@ -849,7 +884,7 @@ impl Pager {
 }
 
 /// What is shown of an item.
-pub(super) fn shown(item: &LineItem) -> std::borrow::Cow<'_, str> {
+pub(super) fn shown(item: &LineItem) -> Cow<'_, str> {
     if item.missing.is_some() {
         return format!("\x1b[2;7m{}\x1b[m", item.line).into();
     }
