@@ -190,9 +190,9 @@ async fn look_back(
     let end = pager::page(&history, person, up).await.map_err(ClientError::Broken)?;
     window.restart();
     session.refresh();
-    match window_size().filter(|_| !read_only && window_size() != size) {
-        Some(size) => session.resize(size).await,
-        None => {}
+    let now = window_size();
+    if let Some(size) = now.filter(|_| !read_only && now != size) {
+        session.resize(size).await;
     }
     Ok(end)
 }

@@ -4,7 +4,7 @@
 //!   keys ────► state (pure) ──── next_ask ───► source ─► supervisor: lines, screen, history
 //!   sizes ──►    │   ▲                            │ └─► search: one function
 //!                │   └────────── answers ◄────────┘
-//!                └─► draw (pure) ─► wrap ─► window
+//!                └─► view, draw, wrap (pure) ─► window
 //! ```
 //!
 //! **Invariants.** Keys are heeded whatever is under way. One thing is asked for at a time, a page of some hundred lines, and the pages at hand
@@ -19,6 +19,7 @@ mod keys;
 mod search;
 mod source;
 mod state;
+mod view;
 mod wrap;
 
 #[cfg(test)]
