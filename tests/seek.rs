@@ -231,3 +231,17 @@ fn who_scrolls_gets_pages_from_offsets_and_times_with_frames() {
     assert!((970..1000).contains(&frames[0].number.unwrap()), "{frames:?}");
     assert!(instance.ok(&["history", "t", "--lines", "900..1100", "--frames"]).contains("an editor"));
 }
+
+/// They were looked for as far as output had come by the time it was looked, and so for ever.
+#[test]
+fn the_last_lines_are_found_while_output_floods() {
+    let instance = Instance::start();
+    instance.ok(&["new", "-d", "t", "--size", "80x24", "--", "sh", "-c", "while :; do echo flood; done"]);
+    instance.ok(&["wait", "t", "--match", "flood"]);
+    for _ in 0..10 {
+        let tail = instance.ok(&["history", "t", "--tail", "3"]);
+        assert!(tail.lines().count() == 3 && tail.lines().all(|line| "flood".starts_with(line)), "{tail:?}");
+        let last = page(&instance, asked(LinesAt::End, true, 50));
+        assert!(last.items.len() == 50 && last.after.is_none() && last.items[49].standing, "{last:?}");
+    }
+}

@@ -312,16 +312,18 @@ pub(super) struct View {
 
 const VIEW_HELP: &str = "\
 Keys:
-  j k, arrows, Enter    a line             space b, PgDn PgUp    a page
-  Ctrl-D Ctrl-U         half a page        g G, Home End         the start, the end
-  :123                  a line by number   t                     a time: 14:30, \"10m ago\"
-  / ?                   search down, up    n N                   the next match, the one before
-  ] [                   the next command, the one before (of a shell with kaval's integration)
-  v                     begin to select lines; then y copies them (OSC 52), s saves them
-  s                     save everything    f                     show what full-screen programs showed
-  F                     follow what comes  h, q                  help, quit
+  j k, arrows, Enter   a line              space b, PgDn PgUp   a page
+  Ctrl-D Ctrl-U        half a page         g G, Home End        the start, the end
+  :123                 that line           t                    a time: \"10m ago\"
+  / ?                  search down, up     n N                  the next, the one before
+  ] [                  the next command, the one before, if its shell tells of them
+  v                    select lines: then y copies (OSC 52), s saves them
+  s                    save everything     F                    follow what comes
+  f                    what full-screen programs showed, or not
+  h                    help                q, Esc               quit
 
-In kaval attach, Ctrl-\\ and then [ or PgUp opens the same over the terminal, which goes on behind.
+In kaval attach, Ctrl-\\ and then [ or PgUp opens the same over the terminal,
+which goes on behind.
 
 Example:
   kaval view build";

@@ -5,7 +5,7 @@
 //! being idle; that line goes when what it says does.
 
 use std::{
-    io::{self, IsTerminal},
+    io,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -24,7 +24,7 @@ use super::{
     pager::{self, History},
     person::{Act, End, Person},
     table,
-    tty::{CLEAN, RawTerminal, show, window_size},
+    tty::{CLEAN, RawTerminal, missing_tty, show, window_size},
 };
 use crate::{
     client::{Client, ClientError, Incoming, Session, SessionOptions, Update},
@@ -41,15 +41,9 @@ const QUIET_GAP: Duration = Duration::from_secs(2);
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 /// Attaching needs a terminal to attach.
 pub(super) fn require_tty() -> Result<(), Failure> {
-    let missing = [("stdin", io::stdin().is_terminal()), ("stdout", io::stdout().is_terminal())];
-    match missing.iter().find(|(_, is_terminal)| !is_terminal) {
-        Some((what, _)) => {
-            let message =
-                format!("attaching needs a terminal, and {what} is none: use kaval new -d, kaval send and kaval screen");
-            Err(Failure::new(Failure::ATTACHING, message))
-        }
-        None => Ok(()),
-    }
+    let Some(what) = missing_tty() else { return Ok(()) };
+    let message = format!("attaching needs a terminal, and {what} is none: use kaval new -d, kaval send and kaval screen");
+    Err(Failure::new(Failure::ATTACHING, message))
 }
 
 /// Attaches until detached, or until the child ends; its exit code then.
@@ -190,9 +184,9 @@ async fn look_back(
     let end = pager::page(&history, person, up).await.map_err(ClientError::Broken)?;
     window.restart();
     session.refresh();
-    match window_size().filter(|_| !read_only && window_size() != size) {
-        Some(size) => session.resize(size).await,
-        None => {}
+    let now = window_size();
+    if let Some(size) = now.filter(|_| !read_only && now != size) {
+        session.resize(size).await;
     }
     Ok(end)
 }

@@ -4,7 +4,7 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     os::fd::AsFd,
     thread,
 };
@@ -30,6 +30,12 @@ const REST_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 pub(super) const CLEAN: &[u8] = b"\x18\x1b[=0u\x1b[?1049h\x1b[?6l\x1b[r\x1b[?1049l\x1b[?7h\x1b[4l\x1b(B\x0f\x1b[m\x1b[?1l\x1b>\
     \x1b[=0u\x1b[>4m\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?2026l\
     \x1b[?25h\x1b[0 q";
+
+/// Which of stdin and stdout is no terminal, if one is none.
+pub(super) fn missing_tty() -> Option<&'static str> {
+    let streams = [("stdin", io::stdin().is_terminal()), ("stdout", io::stdout().is_terminal())];
+    streams.into_iter().find(|(_, is_terminal)| !is_terminal).map(|(what, _)| what)
+}
 
 /// This window's size, if there is one.
 pub(super) fn window_size() -> Option<Size> {

@@ -14,7 +14,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{
     cache::line_number,
-    state::{Pager, Selection, shown},
+    state::{Pager, Selection},
+    view::shown,
     wrap,
 };
 use crate::cli::when::local;
@@ -51,8 +52,8 @@ pub(super) fn screen(pager: &Pager, progress: Option<&str>) -> String {
     let mut out = String::from("\x1b[?2026h\x1b[?25l");
     let foot = foot(pager, progress);
     // A window of one row shows what is asked of a person, or else a line.
-    let has_foot = pager.rows > 1 || pager.prompt.is_some() || pager.message.is_some() || progress.is_some();
-    let text_rows = if has_foot { pager.rows - 1 } else { pager.rows };
+    let has_foot = pager.view.rows > 1 || pager.prompt.is_some() || pager.message.is_some() || progress.is_some();
+    let text_rows = if has_foot { pager.view.rows - 1 } else { pager.view.rows };
     let rows = match pager.help {
         Some(first) => help(pager, first),
         None => text(pager),
@@ -62,7 +63,7 @@ pub(super) fn screen(pager: &Pager, progress: Option<&str>) -> String {
         let _ = write!(out, "\x1b[{};1H\x1b[m\x1b[K{}", at + 1, row.unwrap_or_default());
     }
     if has_foot {
-        let _ = write!(out, "\x1b[{};1H\x1b[m\x1b[K{foot}", pager.rows);
+        let _ = write!(out, "\x1b[{};1H\x1b[m\x1b[K{foot}", pager.view.rows);
     }
     out.push_str("\x1b[?2026l");
     out
@@ -70,17 +71,17 @@ pub(super) fn screen(pager: &Pager, progress: Option<&str>) -> String {
 
 fn help(pager: &Pager, first: usize) -> Vec<String> {
     let lines = HELP.lines().count();
-    let first = first.min(lines.saturating_sub(pager.text_rows()));
-    HELP.lines().skip(first).map(|line| fitted(line, pager.cols)).collect()
+    let first = first.min(lines.saturating_sub(pager.view.text_rows()));
+    HELP.lines().skip(first).map(|line| fitted(line, pager.view.cols)).collect()
 }
 
 fn text(pager: &Pager) -> Vec<String> {
-    let (mut rows, mut place, mut skipped) = (Vec::new(), pager.top.place, pager.top.row);
-    while rows.len() < pager.text_rows() {
-        let Some(item) = pager.cache.get(place) else { break };
+    let (mut rows, mut place, mut skipped) = (Vec::new(), pager.view.top.place, pager.view.top.row);
+    while rows.len() < pager.view.text_rows() {
+        let Some(item) = pager.view.cache.get(place) else { break };
         let is_selected = pager.selection.is_some_and(|selection| holds(selection, line_number(item)));
         let sought: Option<&Regex> = pager.sought.as_ref();
-        let painted = wrap::rows(&shown(item), pager.cols, sought).into_iter().skip(skipped);
+        let painted = wrap::rows(&shown(item), pager.view.cols, sought).into_iter().skip(skipped);
         rows.extend(painted.map(|row| row.paint(is_selected)));
         (place, skipped) = (place + 1, 0);
     }
@@ -95,7 +96,7 @@ fn holds(selection: Selection, number: Option<u64>) -> bool {
 fn foot(pager: &Pager, progress: Option<&str>) -> String {
     if let Some(prompt) = &pager.prompt {
         let line = format!("{}{}", prompt.kind.label(), prompt.text);
-        return format!("{}\x1b[?25h", fitted_end(&line, pager.cols.saturating_sub(1)));
+        return format!("{}\x1b[?25h", fitted_end(&line, pager.view.cols.saturating_sub(1)));
     }
     let line = match (pager.help, &pager.message, progress) {
         (Some(_), ..) => " j k: scroll   any other key: back".to_owned(),
@@ -103,8 +104,8 @@ fn foot(pager: &Pager, progress: Option<&str>) -> String {
         (None, None, Some(progress)) => format!(" {progress} (Esc gives up)"),
         (None, None, None) => status(pager),
     };
-    let line = fitted(&line, pager.cols);
-    let room = pager.cols - line.width();
+    let line = fitted(&line, pager.view.cols);
+    let room = pager.view.cols - line.width();
     format!("\x1b[7m{line}{}\x1b[m", " ".repeat(room))
 }
 
@@ -114,7 +115,7 @@ fn status(pager: &Pager) -> String {
     let mut line = String::new();
     for part in parts.into_iter().flatten().filter(|part| !part.is_empty()) {
         let longer = format!("{line} {part} ");
-        if longer.width() > pager.cols && !line.is_empty() {
+        if longer.width() > pager.view.cols && !line.is_empty() {
             break;
         }
         line = longer;
@@ -123,8 +124,8 @@ fn status(pager: &Pager) -> String {
 }
 
 fn position(pager: &Pager) -> String {
-    if pager.is_empty() {
-        return if pager.cache.has_end() { "no lines".to_owned() } else { "reading".to_owned() };
+    if pager.view.is_empty() {
+        return if pager.view.cache.has_end() { "no lines".to_owned() } else { "reading".to_owned() };
     }
     if let Some(selection) = pager.selection {
         let (first, last) = selection.ends();
@@ -136,15 +137,15 @@ fn position(pager: &Pager) -> String {
 }
 
 fn place(pager: &Pager) -> Option<String> {
-    let start = || match pager.cache.floor().reason.as_str() {
+    let start = || match pager.view.cache.floor().reason.as_str() {
         "start" => "at the start".to_owned(),
         reason => format!("nothing before this: {reason}"),
     };
     if pager.following {
         return Some("following".to_owned());
     }
-    match (pager.is_at_start(), pager.is_at_end()) {
-        _ if pager.is_empty() => None,
+    match (pager.view.is_at_start(), pager.view.is_at_end()) {
+        _ if pager.view.is_empty() => None,
         (true, true) => Some(format!("{}, all of it", start())),
         (true, false) => Some(start()),
         (false, true) => Some("at the end".to_owned()),
@@ -154,7 +155,7 @@ fn place(pager: &Pager) -> Option<String> {
 
 /// When the top line left the screen.
 fn time(pager: &Pager) -> Option<String> {
-    pager.cache.get(pager.top.place).filter(|item| item.time > 0).map(|item| local(item.time))
+    pager.view.cache.get(pager.view.top.place).filter(|item| item.time > 0).map(|item| local(item.time))
 }
 
 /// The beginning of a text, as far as it fits.

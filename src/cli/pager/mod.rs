@@ -4,7 +4,7 @@
 //!   keys ────► state (pure) ──── next_ask ───► source ─► supervisor: lines, screen, history
 //!   sizes ──►    │   ▲                            │ └─► search: one function
 //!                │   └────────── answers ◄────────┘
-//!                └─► draw (pure) ─► wrap ─► window
+//!                └─► view, draw, wrap (pure) ─► window
 //! ```
 //!
 //! **Invariants.** Keys are heeded whatever is under way. One thing is asked for at a time, a page of some hundred lines, and the pages at hand
@@ -19,6 +19,7 @@ mod keys;
 mod search;
 mod source;
 mod state;
+mod view;
 mod wrap;
 
 #[cfg(test)]
@@ -40,9 +41,8 @@ use self::{
 };
 use super::{
     Failure, Sockets,
-    attach::require_tty,
     person::{Act, End, Person},
-    tty::{CLEAN, RawTerminal, show, window_size},
+    tty::{CLEAN, RawTerminal, missing_tty, show, window_size},
 };
 use crate::{
     config::Config,
@@ -60,7 +60,10 @@ const LEAVE: &[u8] = b"\x1b[?1007r";
 
 /// `kaval view`.
 pub(super) async fn view(sockets: &Sockets, name: &str) -> Result<ExitCode, Failure> {
-    require_tty().map_err(|failure| Failure { code: Failure::FAILED, ..failure })?;
+    if let Some(what) = missing_tty() {
+        let message = format!("viewing needs a terminal, and {what} is none: use kaval history");
+        return Err(Failure::new(Failure::FAILED, message));
+    }
     let config =
         Config::read(places::config_file().as_deref()).map_err(|error| Failure::new(Failure::FAILED, super::chain(&error)))?;
     let (mut client, socket) = sockets.connect().await?;

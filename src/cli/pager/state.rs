@@ -2,26 +2,26 @@
 //!
 //! ```text
 //!   keys ─┐                                       ┌─► next_ask: one thing at a time
-//!   size ─┼─► Pager { cache, top, owed, wish } ───┤
+//!   size ─┼─► Pager { view, owed, wish } ─────────┤
 //!   answer┘                                       └─► screen (in draw)
 //! ```
 //!
-//! **Invariants.** The top is a row of an item that is at hand, unless nothing is. What a key asks for that is not at hand yet is owed, and done as
+//! **Invariants.** What a key asks for that is not at hand yet is owed, and done as
 //! pages come; keys wait for what a key before them asked for, as long as that takes. A question that nobody waits for any more is given up. No state needs more of a history than the cache holds.
 
-use std::{borrow::Cow, collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use regex::{Regex, RegexBuilder};
 
 use super::{
     ask::{Answer, Ask, Query, Target, Use},
-    cache::{Cache, PAGE_LINES, line_number},
+    cache::PAGE_LINES,
     keys::Key,
-    wrap,
+    view::{Spot, View},
 };
 use crate::{
-    cli::when::{When, local},
-    wire::{LineItem, LinesAt, LinesOk},
+    cli::when::When,
+    wire::{LinesAt, LinesOk},
 };
 
 /// Between two looks at the end, while it is followed: the first when something has come, the last when nothing has for a while.
@@ -31,13 +31,6 @@ const FOLLOW_LAST: Duration = Duration::from_millis(500);
 const TYPED_MAX: usize = 1000;
 /// Rows of what comes before it that a match is shown with: one in so many of the window's.
 const MATCH_AT: usize = 3;
-
-/// A row of an item.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Spot {
-    pub(super) place: i64,
-    pub(super) row: usize,
-}
 
 /// What is being typed at the foot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,10 +101,7 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) struct Pager {
     pub(super) name: String,
-    pub(super) cols: usize,
-    pub(super) rows: usize,
-    pub(super) cache: Cache,
-    pub(super) top: Spot,
+    pub(super) view: View,
     /// Rows yet to be scrolled, down if positive.
     owed: i64,
     travel: Travel,
@@ -153,13 +143,10 @@ pub(super) struct Pager {
 
 impl Pager {
     /// One that shows the end of a history; scrolled up by a page, if that is how it was opened.
-    pub(super) fn new(name: String, (cols, rows): (usize, usize), page_up: bool) -> Self {
+    pub(super) fn new(name: String, size: (usize, usize), page_up: bool) -> Self {
         let mut pager = Self {
             name,
-            cols: cols.max(1),
-            rows: rows.max(1),
-            cache: Cache::default(),
-            top: Spot::default(),
+            view: View::new(size),
             owed: 0,
             travel: Travel::Up,
             wish: None,
@@ -188,33 +175,16 @@ impl Pager {
             help: None,
             count: None,
         };
-        pager.to_end();
+        pager.go_to_end();
         if page_up {
-            pager.owed = -(pager.page() as i64);
+            pager.owed = -(pager.view.page() as i64);
         }
         pager
     }
 
-    /// Rows of the window that show lines.
-    pub(super) fn text_rows(&self) -> usize {
-        (self.rows - 1).max(1)
-    }
-
-    /// Rows that a page goes: one stays.
-    fn page(&self) -> usize {
-        self.text_rows().saturating_sub(1).max(1)
-    }
-
-    /// The window has another size: what was at the top stays there.
-    pub(super) fn resize(&mut self, (cols, rows): (usize, usize)) {
-        let is_at_end = self.is_at_end();
-        (self.cols, self.rows) = (cols.max(1), rows.max(1));
-        if let Some(item) = self.cache.get(self.top.place) {
-            self.top.row = self.top.row.min(self.height(item) - 1);
-        }
-        if is_at_end {
-            self.top = self.last_top();
-        }
+    /// The window has another size.
+    pub(super) fn resize(&mut self, size: (usize, usize)) {
+        self.view.resize(size);
         self.settle();
     }
 
@@ -275,7 +245,7 @@ impl Pager {
 
     fn press_plain(&mut self, key: Key, count: Option<usize>) -> Outcome {
         let times = count.unwrap_or(1).max(1) as i64;
-        let (page, half) = (self.page() as i64, (self.text_rows() / 2).max(1) as i64);
+        let (page, half) = (self.view.page() as i64, (self.view.text_rows() / 2).max(1) as i64);
         match key {
             Key::Char('q' | 'Q') => return Outcome::Quit,
             Key::Char('j' | 'e') | Key::Down | Key::Enter | Key::Ctrl('e' | 'n') => self.go(Move::Rows(times)),
@@ -284,7 +254,7 @@ impl Pager {
             Key::Char('b') | Key::PageUp | Key::Ctrl('b') => self.go(Move::Rows(-times * page)),
             Key::Char('d') | Key::Ctrl('d') => self.go(Move::Rows(times * half)),
             Key::Char('u') | Key::Ctrl('u') => self.go(Move::Rows(-times * half)),
-            Key::Char('g' | 'G' | '<' | '>') if count.is_some() => self.to_line(count.unwrap_or(0) as u64),
+            Key::Char('g' | 'G' | '<' | '>') if count.is_some() => self.go_to_line(count.unwrap_or(0) as u64),
             Key::Char('g' | '<') | Key::Home => self.go(Move::Start),
             Key::Char('G' | '>') | Key::End => self.go(Move::End),
             Key::Char('F') => self.follow(),
@@ -310,7 +280,7 @@ impl Pager {
     /// Gives up what is under way, or else what is selected, or else the pager.
     fn cancel(&mut self, key: Key) -> Outcome {
         let was_counting = self.count.take().is_some();
-        if self.is_waited_for() && !self.is_empty() {
+        if self.is_waited_for() && !self.view.is_empty() {
             (self.wish, self.asked, self.is_long) = (None, None, false);
             self.typed.clear();
             self.message = Some("given up".to_owned());
@@ -328,11 +298,6 @@ impl Pager {
     /// Whether something that takes a while is under way.
     pub(super) fn is_busy(&self) -> bool {
         self.asked.is_some() && self.is_long
-    }
-
-    /// Whether nothing can be shown yet.
-    pub(super) fn is_empty(&self) -> bool {
-        self.cache.first() == self.cache.end()
     }
 
     fn press_in_prompt(&mut self, key: Key) -> Outcome {
@@ -381,7 +346,7 @@ impl Pager {
                 "q" | "q!" | "quit" => return Outcome::Quit,
                 "" => {}
                 text => match text.parse() {
-                    Ok(line) => self.to_line(line),
+                    Ok(line) => self.go_to_line(line),
                     Err(_) => self.message = Some(format!("{text:?} is no line number")),
                 },
             },
@@ -447,19 +412,16 @@ impl Pager {
         self.wish_for(Ask::Command { line: top, back });
     }
 
-    /// The numbers of the first and the last line on the screen.
+    /// The numbers of the first and the last line in the window; of no line, what the next one's would be.
     pub(super) fn shown_numbers(&self) -> (u64, u64) {
-        let places = self.top.place..=self.bottom().place;
-        let mut numbers = places.filter_map(|place| line_number(self.cache.get(place)?));
-        let first = numbers.next().unwrap_or(self.total);
-        (first, numbers.last().unwrap_or(first))
+        self.view.shown_numbers().unwrap_or((self.total, self.total))
     }
 
     fn select(&mut self) {
         if self.selection.take().is_some() {
             return;
         }
-        if self.is_empty() {
+        if self.view.is_empty() {
             self.message = Some("there is no line to select".to_owned());
             return;
         }
@@ -489,8 +451,8 @@ impl Pager {
         self.frames = !self.frames;
         let what = if self.frames { "full-screen programs are shown" } else { "full-screen programs are left out" };
         self.message = Some(what.to_owned());
-        if self.is_at_end() {
-            return self.to_end();
+        if self.view.is_at_end() {
+            return self.go_to_end();
         }
         let (top, _) = self.shown_numbers();
         self.jump(LinesAt::Line(top), Target::First);
@@ -523,15 +485,15 @@ impl Pager {
                 self.saw_end = false;
                 self.settle();
             }
-            Move::Start => self.to_start(),
-            Move::End if self.is_at_end() && !self.following => self.follow(),
-            Move::End => self.to_end(),
+            Move::Start => self.go_to_start(),
+            Move::End if self.view.is_at_end() && !self.following => self.follow(),
+            Move::End => self.go_to_end(),
         }
     }
 
     fn go_selecting(&mut self, how: Move) {
         let Some(selection) = &mut self.selection else { return };
-        let floor = self.cache.floor().line.unwrap_or(0);
+        let floor = self.view.cache.floor().line.unwrap_or(0);
         match how {
             Move::Rows(rows) => {
                 let cursor = selection.cursor.saturating_add_signed(rows);
@@ -542,11 +504,11 @@ impl Pager {
             }
             Move::Start => {
                 selection.cursor = 0;
-                self.to_start();
+                self.go_to_start();
             }
             Move::End => {
                 selection.cursor = u64::MAX;
-                self.to_end();
+                self.go_to_end();
             }
         }
     }
@@ -556,18 +518,18 @@ impl Pager {
         self.settle();
     }
 
-    fn to_start(&mut self) {
+    fn go_to_start(&mut self) {
         self.following = false;
         self.travel = Travel::Down;
         self.jump(LinesAt::Line(0), Target::First);
     }
 
-    fn to_end(&mut self) {
+    fn go_to_end(&mut self) {
         self.travel = Travel::Up;
         self.jump(LinesAt::End, Target::Last);
     }
 
-    fn to_line(&mut self, line: u64) {
+    fn go_to_line(&mut self, line: u64) {
         self.hit = None;
         self.show_line(line, 0);
     }
@@ -575,10 +537,10 @@ impl Pager {
     /// Brings a line to the top, with so many rows before it.
     fn show_line(&mut self, line: u64, above: usize) {
         self.following = false;
-        if self.cache.numbers().is_some_and(|(first, last)| (first..=last).contains(&line))
-            && let Some(place) = self.cache.find(line)
+        if self.view.cache.numbers().is_some_and(|(first, last)| (first..=last).contains(&line))
+            && let Some(place) = self.view.cache.find(line)
         {
-            self.top = Spot { place, row: 0 };
+            self.view.top = Spot { place, row: 0 };
             (self.owed, self.travel) = (-(above as i64), Travel::Nowhere);
             return self.settle();
         }
@@ -595,7 +557,7 @@ impl Pager {
     }
 
     fn page_ask(&self, at: LinesAt, back: bool, use_: Use) -> Ask {
-        Ask::Page { at, back, max: PAGE_LINES.max(2 * self.rows as u64), frames: self.frames, use_ }
+        Ask::Page { at, back, max: PAGE_LINES.max(2 * self.view.rows as u64), frames: self.frames, use_ }
     }
 
     /// What is to be asked now, with its number. Its answer, or that there is none, is told before the next is.
@@ -622,28 +584,25 @@ impl Pager {
         if self.is_stuck {
             return None;
         }
-        if self.following {
-            if std::mem::take(&mut self.follow_due) {
-                let max = 2 * self.rows as u64;
-                let use_ = Use::Jump(Target::Last);
-                return Some(Ask::Page { at: LinesAt::End, back: true, max, frames: self.frames, use_ });
-            }
+        if self.following && std::mem::take(&mut self.follow_due) {
+            let (max, use_) = (2 * self.view.rows as u64, Use::Jump(Target::Last));
+            return Some(Ask::Page { at: LinesAt::End, back: true, max, frames: self.frames, use_ });
         }
-        let before = self.cache.before().map(|at| self.page_ask(LinesAt::Line(at), true, Use::Before));
-        let after = self.cache.after().map(|at| self.page_ask(LinesAt::Line(at), false, Use::After));
-        let (first, last) = self.cache.numbers().unwrap_or((0, 0));
-        let (above, below) = (self.rows_above(), self.rows_below());
-        let page = self.text_rows();
+        let before = self.view.cache.before().map(|at| self.page_ask(LinesAt::Line(at), true, Use::Before));
+        let after = self.view.cache.after().map(|at| self.page_ask(LinesAt::Line(at), false, Use::After));
+        let (first, last) = self.view.cache.numbers().unwrap_or((0, 0));
+        let (above, below) = (self.view.rows_above(), self.view.rows_below());
+        let page = self.view.text_rows();
         let owes_up = self.owed < 0 || self.reveal.is_some_and(|line| line < first);
         let owes_down = self.owed > 0 || self.reveal.is_some_and(|line| line > last);
-        if (owes_up || self.cache.has_end() && above == 0 && below < page) && before.is_some() {
+        if (owes_up || self.view.cache.has_end() && above == 0 && below < page) && before.is_some() {
             return before;
         }
         if (owes_down || below < page) && after.is_some() {
             return after;
         }
-        if owes_down && !self.saw_end && self.cache.has_end() {
-            return Some(self.page_ask(LinesAt::Line(self.cache.tail()), false, Use::Tail));
+        if owes_down && !self.saw_end && self.view.cache.has_end() {
+            return Some(self.page_ask(LinesAt::Line(self.view.cache.tail()), false, Use::Tail));
         }
         match self.travel {
             Travel::Up if above < page => before,
@@ -692,18 +651,18 @@ impl Pager {
         let had_end = self.output_end;
         self.output_end = page.end;
         match use_ {
-            Use::Before => self.cache.prepend(page, self.top.place),
-            Use::After => self.cache.append(page, self.top.place),
+            Use::Before => self.view.cache.prepend(page, self.view.top.place),
+            Use::After => self.view.cache.append(page, self.view.top.place),
             Use::Tail => {
                 self.saw_end = true;
-                self.cache.cut_tail();
-                self.cache.append(page, self.top.place);
+                self.view.cache.cut_tail();
+                self.view.cache.append(page, self.view.top.place);
             }
             Use::Jump(Target::Last) => {
                 let is_news = page.end != had_end;
                 self.follow_pause = if is_news { FOLLOW_FIRST } else { (self.follow_pause * 2).min(FOLLOW_LAST) };
-                self.cache.replace(page);
-                self.top = self.last_top();
+                self.view.cache.replace(page);
+                self.view.top = self.view.last_top();
                 if self.following {
                     self.travel = Travel::Nowhere;
                 }
@@ -712,7 +671,7 @@ impl Pager {
         }
         self.see_total();
         self.settle();
-        if use_ == Use::Tail && self.cache.has_end() {
+        if use_ == Use::Tail && self.view.cache.has_end() {
             self.owed = self.owed.min(0);
         }
     }
@@ -725,30 +684,30 @@ impl Pager {
         let has_it = |wanted| page.items.iter().any(|item| item.number >= Some(wanted));
         if page.items.is_empty() || wanted.is_some_and(|wanted| !has_it(wanted)) {
             self.message = wanted.map(|line| format!("there is no line {line} yet"));
-            return self.to_end();
+            return self.go_to_end();
         }
-        self.cache.replace(page);
+        self.view.cache.replace(page);
         self.travel = Travel::Down;
-        self.top = Spot { place: self.cache.first(), row: 0 };
-        if let (Target::Line { number, above }, Some((first, _))) = (target, self.cache.numbers()) {
-            self.top.place = self.cache.find(number).unwrap_or(self.top.place);
+        self.view.top = Spot { place: self.view.cache.first(), row: 0 };
+        if let (Target::Line { number, above }, Some((first, _))) = (target, self.view.cache.numbers()) {
+            self.view.top.place = self.view.cache.find(number).unwrap_or(self.view.top.place);
             self.owed = -(above as i64);
             if number < first {
-                self.message = Some(format!("line {number} is not kept any more ({})", self.cache.floor().reason));
+                self.message = Some(format!("line {number} is not kept any more ({})", self.view.cache.floor().reason));
             }
         }
     }
 
     fn see_total(&mut self) {
-        let last = self.cache.numbers().map_or(0, |(_, last)| last + 1);
-        if self.cache.has_end() {
+        let last = self.view.cache.numbers().map_or(0, |(_, last)| last + 1);
+        if self.view.cache.has_end() {
             (self.total, self.total_at) = (last, self.output_end);
         }
         self.total = self.total.max(last);
-        let first = self.cache.numbers().filter(|_| self.cache.before().is_none()).map_or(0, |(first, _)| first);
+        let first = self.view.cache.numbers().filter(|_| self.view.cache.before().is_none()).map_or(0, |(first, _)| first);
         if let Some(selection) = &mut self.selection {
             selection.cursor = selection.cursor.max(first);
-            if self.cache.has_end() {
+            if self.view.cache.has_end() {
                 selection.cursor = selection.cursor.min(last.saturating_sub(1));
             }
         }
@@ -757,146 +716,40 @@ impl Pager {
     /// Shows a line that was found: where it stands, if it is on the screen.
     fn show_hit(&mut self, line: u64) {
         let (top, bottom) = self.shown_numbers();
-        if (top..=bottom).contains(&line) && !self.is_empty() {
+        if (top..=bottom).contains(&line) && !self.view.is_empty() {
             self.reveal = Some(line);
             return self.settle();
         }
-        self.show_line(line, self.text_rows() / MATCH_AT);
+        self.show_line(line, self.view.text_rows() / MATCH_AT);
     }
 
     /// Does of what is owed what can be done with what is at hand.
     fn settle(&mut self) {
-        if self.is_empty() {
+        if self.view.is_empty() {
             return;
         }
         if let Some(line) = self.reveal {
             self.bring_into_view(line);
         }
-        let last = self.last_top();
-        while self.owed < 0 {
-            match self.above(self.top) {
-                Some(spot) => (self.top, self.owed) = (spot, self.owed + 1),
-                None if self.cache.before().is_none() => self.owed = 0,
-                None => break,
-            }
-        }
-        while self.owed > 0 && self.top < last {
-            match self.below(self.top) {
-                Some(spot) => (self.top, self.owed) = (spot, self.owed - 1),
-                None => break,
-            }
-        }
-        if self.owed > 0 && self.cache.has_end() && self.saw_end {
+        self.owed = self.view.scroll(self.owed);
+        if self.owed < 0 && self.view.cache.before().is_none() {
             self.owed = 0;
         }
-        if self.top > last && self.cache.has_end() {
-            self.top = last;
+        if self.owed > 0 && self.view.cache.has_end() && self.saw_end {
+            self.owed = 0;
+        }
+        if self.view.cache.has_end() {
+            self.view.top = self.view.top.min(self.view.last_top());
         }
     }
 
     fn bring_into_view(&mut self, line: u64) {
-        let Some((first, last)) = self.cache.numbers() else { return };
-        let is_known = (first <= line || self.cache.before().is_none()) && (line <= last || self.cache.has_end());
-        let Some(place) = self.cache.find(line.min(last)).filter(|_| is_known) else { return };
+        let Some((first, last)) = self.view.cache.numbers() else { return };
+        let is_known = (first <= line || self.view.cache.before().is_none()) && (line <= last || self.view.cache.has_end());
+        let Some(place) = self.view.cache.find(line.min(last)).filter(|_| is_known) else { return };
         self.reveal = None;
-        let spot = Spot { place, row: 0 };
-        if spot < self.top {
-            self.top = spot;
-        }
-        let last_row = Spot { place, row: self.cache.get(place).map_or(0, |item| self.height(item) - 1) };
-        while self.bottom() < last_row && self.top < spot {
-            match self.below(self.top) {
-                Some(below) => self.top = below,
-                None => break,
-            }
-        }
+        self.view.reveal(place);
     }
-
-    /// How many rows an item takes.
-    pub(super) fn height(&self, item: &LineItem) -> usize {
-        wrap::height(&shown(item), self.cols)
-    }
-
-    fn below(&self, Spot { place, row }: Spot) -> Option<Spot> {
-        if row + 1 < self.height(self.cache.get(place)?) {
-            return Some(Spot { place, row: row + 1 });
-        }
-        self.cache.get(place + 1).map(|_| Spot { place: place + 1, row: 0 })
-    }
-
-    fn above(&self, Spot { place, row }: Spot) -> Option<Spot> {
-        if row > 0 {
-            return Some(Spot { place, row: row - 1 });
-        }
-        self.cache.get(place - 1).map(|item| Spot { place: place - 1, row: self.height(item) - 1 })
-    }
-
-    /// The top with which what is last at hand is at the bottom.
-    fn last_top(&self) -> Spot {
-        let end = self.cache.end() - 1;
-        let Some(item) = self.cache.get(end) else { return Spot { place: self.cache.first(), row: 0 } };
-        let mut spot = Spot { place: end, row: self.height(item) - 1 };
-        for _ in 1..self.text_rows() {
-            match self.above(spot) {
-                Some(above) => spot = above,
-                None => break,
-            }
-        }
-        spot
-    }
-
-    /// The last row on the screen.
-    pub(super) fn bottom(&self) -> Spot {
-        let mut spot = self.top;
-        for _ in 1..self.text_rows() {
-            match self.below(spot) {
-                Some(below) => spot = below,
-                None => break,
-            }
-        }
-        spot
-    }
-
-    /// Rows at hand before the top: as many as matter.
-    fn rows_above(&self) -> usize {
-        let mut spot = self.top;
-        (0..self.text_rows()).take_while(|_| self.above(spot).inspect(|above| spot = *above).is_some()).count()
-    }
-
-    /// Rows at hand from the top on: as many as matter.
-    fn rows_below(&self) -> usize {
-        if self.is_empty() {
-            return 0;
-        }
-        let mut spot = self.top;
-        1 + (1..2 * self.text_rows()).take_while(|_| self.below(spot).inspect(|below| spot = *below).is_some()).count()
-    }
-
-    /// Whether it shows what is last.
-    pub(super) fn is_at_end(&self) -> bool {
-        self.cache.has_end() && self.top >= self.last_top()
-    }
-
-    /// Whether it shows what is first.
-    pub(super) fn is_at_start(&self) -> bool {
-        self.cache.before().is_none() && self.top == Spot { place: self.cache.first(), row: 0 }
-    }
-}
-
-/// What is shown of an item.
-pub(super) fn shown(item: &LineItem) -> Cow<'_, str> {
-    if item.missing.is_some() {
-        return format!("\x1b[2;7m{}\x1b[m", item.line).into();
-    }
-    if item.frame {
-        let until = if item.standing { "still there".to_owned() } else { format!("until {}", local(item.time)) };
-        return format!(
-            "\x1b[2;7m full screen, {until} \x1b[m\n{}\n\x1b[2;7m lines go on \x1b[m",
-            item.line.trim_end_matches('\n')
-        )
-        .into();
-    }
-    item.line.as_str().into()
 }
 
 fn lines_text(lines: u64) -> String {
