@@ -27,6 +27,7 @@ pub mod marks;
 pub mod piece;
 mod plain;
 pub mod reader;
+mod readers;
 pub mod recount;
 pub mod render;
 pub mod replay;

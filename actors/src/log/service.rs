@@ -8,11 +8,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     journal::{Bell, Follower},
     reader::Reader,
+    readers::Readers,
     recount::{self, Counted},
     retention::Limits,
     stats::Stats,
@@ -20,9 +21,6 @@ use super::{
     writer::Writer,
 };
 use crate::{Findings, TermId};
-
-/// Most threads that read logs at one time.
-const READERS_MAX: usize = 4;
 
 /// What the log thread is told at its start.
 #[derive(Debug, Clone, Copy)]
@@ -52,11 +50,11 @@ pub struct Log {
     bell: Arc<Bell>,
     stats: Arc<Stats>,
     store: Store,
-    readers: Arc<Semaphore>,
+    readers: Readers,
 }
 
 impl Log {
-    /// Starts the thread, on which `on_start` is called first, and returns when it knows what is there. Terminals that are
+    /// Starts the thread, and those that read, on which `on_start` is called first, and returns when it knows what is there. Terminals that are
     /// `known` are logged; logs of others are deleted: they were forgotten by a supervisor that was killed over it. What it
     /// finds broken it notes among the `findings`.
     ///
@@ -85,7 +83,7 @@ impl Log {
         let bell = Arc::new(Bell::new(thread.thread().clone(), settings.stall_max));
         let _ = bell_there.send(bell.clone());
         let _ = ready.recv();
-        Ok(Self { commands, bell, stats, store: shared, readers: Arc::new(Semaphore::new(READERS_MAX)) })
+        Ok(Self { commands, bell, stats, store: shared, readers: Readers::start(on_start)? })
     }
 
     /// Wakes the thread, for a journal to hold on to.
@@ -130,7 +128,7 @@ impl Log {
         &self.stats
     }
 
-    /// Reads a terminal's log, on a thread of its own; the number of those is bounded, and others wait.
+    /// Reads a terminal's log, on one of a few threads: others wait.
     ///
     /// # Errors
     /// The store's.
@@ -139,10 +137,8 @@ impl Log {
         id: TermId,
         read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _turn = self.readers.acquire().await;
         let reader = Reader::new(&self.store, id);
-        let read = tokio::task::spawn_blocking(move || read(&reader));
-        read.await.unwrap_or(Err(StoreError::Panicked { what: "read" }))
+        self.readers.read(move || read(&reader)).await
     }
 
     /// Finds the line numbers of checkpoints that have none, if there are any, and puts them on record: for as long as that takes.
