@@ -36,6 +36,9 @@ impl Tape {
     }
 
     fn output(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         let time_ns = 1_000_000 * (self.pieces.len() as u64 + 1);
         let piece = Piece::Output { offset: self.end, time_ns, data: bytes.to_vec().into() };
         self.model.take(&piece);
