@@ -70,7 +70,7 @@ impl Model {
     fn answer(&self, ask: &Ask) -> Answer {
         match ask {
             Ask::Page { at, back, max, .. } => Answer::Page(self.page(*at, *back, *max)),
-            Ask::Find(Query { pattern, from, back }) => {
+            Ask::Find(Query { pattern, from, back, .. }) => {
                 let in_reach = |n: &usize| if *back { (*n as u64) < *from } else { *n as u64 >= *from };
                 let mut found = (self.floor..self.lines.len()).filter(in_reach).filter(|n| pattern.is_match(&self.lines[*n]));
                 Answer::Found(if *back { found.next_back() } else { found.next() }.map(|n| n as u64))
