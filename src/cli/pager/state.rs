@@ -6,8 +6,8 @@
 //!   answer┘                                       └─► screen (in draw)
 //! ```
 //!
-//! **Invariants.** What a key asks for that is not at hand yet is owed, and done as
-//! pages come; keys wait for what a key before them asked for, as long as that takes. A question that nobody waits for any more is given up. No state needs more of a history than the cache holds.
+//! **Invariants.** What a key asks for that is not at hand yet is owed, and done as pages come; keys wait for what a key before them asked
+//! for, as long as that takes. A question that nobody waits for any more is given up. No state needs more of a history than the cache holds.
 
 use std::{collections::VecDeque, time::Duration};
 
