@@ -370,7 +370,7 @@ fn every_command_has_help() {
     let section = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let commands: Vec<&str> = section.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
     for command in
-        "new attach ls send resize rename clients detach kill rm wait screen history serve reload upgrade shutdown admin completions"
+        "new attach ls send resize rename clients detach kill rm wait screen view history serve reload upgrade shutdown admin completions"
             .split(' ')
     {
         assert!(commands.contains(&command), "{command} is missing in:\n{help}");

@@ -54,7 +54,7 @@ pub(super) struct Target {
 pub(super) enum Command {
     /// Create a terminal and attach to it, with a supervisor started if none answers
     New(New),
-    /// Attach to a terminal; Ctrl-\ detaches, pressed twice it is sent on, with [ it opens the history
+    /// Attach to a terminal; Ctrl-\ detaches, pressed twice it is sent on
     #[command(visible_alias = "a")]
     Attach(Attach),
     /// List the terminals
@@ -171,6 +171,7 @@ impl From<Restart> for kaval_actors::pty::Restart {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = ATTACH_HELP)]
 pub(super) struct Attach {
     /// Which terminal
     pub(super) name: String,
@@ -181,6 +182,14 @@ pub(super) struct Attach {
     #[arg(long, value_name = "LINES")]
     pub(super) history: Option<u64>,
 }
+
+const ATTACH_HELP: &str = "\
+Ctrl-\\ and then:
+  nothing, for half a second   detach
+  Ctrl-\\                       is sent on
+  [                            look back through the history, as kaval view does; q comes back
+  PgUp                         the same, a page up at once
+The key is attach.detach_key of the configuration.";
 
 #[derive(Debug, Args)]
 pub(super) struct Ls {

@@ -2,7 +2,7 @@
 //!
 //! **Invariants.** The terminal that kaval runs in is put back as it was, however attaching ends. Nothing of kaval's own is shown while
 //! attached, but for a line when the supervisor has not answered for a while, when the child is to be started again, or when it is to be hung up for
-//! being idle; that line goes when what it says does.
+//! being idle; that line goes when what it says does. The pager is shown instead of the terminal, never over it.
 
 use std::{
     io,

@@ -47,6 +47,10 @@ pub(super) enum Target {
 #[derive(Debug, Clone)]
 pub(super) struct Query {
     pub(super) pattern: Regex,
+    /// What that was made from.
+    pub(super) text: String,
+    /// Whether small letters match capitals, too.
+    pub(super) any_case: bool,
     /// Forwards the first line that is looked at, backwards the one behind it.
     pub(super) from: u64,
     pub(super) back: bool,

@@ -51,6 +51,13 @@ fn sequence(text: &str) -> (Option<Key>, usize) {
             (named(parameter, bytes[2 + end]), end + 3)
         }
         Some(b'O') if bytes.len() > 2 && bytes[2].is_ascii() => (named("", bytes[2]), 3),
+        // What the terminal answers to what a program asked before.
+        Some(b']' | b'P' | b'^' | b'_') => {
+            let ends = |at: usize| bytes[at] == 7 || bytes[at..].starts_with(b"\x1b\\");
+            let end =
+                (2..bytes.len()).find(|at| ends(*at)).map_or(text.len(), |at| if bytes[at] == 7 { at + 1 } else { at + 2 });
+            (None, end)
+        }
         // The next sequence's.
         Some(0x1b) | None => (Some(Key::Escape), 1),
         // With Alt.
@@ -81,7 +88,8 @@ mod tests {
 
     #[test]
     fn keys_are_told_apart_however_terminals_send_them() {
-        let typed = b"j\x1b[A\x1bOB\x1b[5~\x1b[6;2~\x1b[1~\x1b[F\x04\r\x7f\xc3\xa9\x1bx\x1b[200~\x1b";
+        let typed =
+            b"j\x1b[A\x1bOB\x1b[5~\x1b[6;2~\x1b[1~\x1b[F\x04\r\x7f\xc3\xa9\x1bx\x1b[200~\x1b]11;rgb:1/2\x07\x1bP>|q\x1b\\\x1b";
         let expected = [
             Key::Char('j'),
             Key::Up,

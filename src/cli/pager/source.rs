@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::{
-    ask::{Answer, Ask},
+    ask::{Answer, Ask, Query},
     search, wrap,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     export::Target,
     wire::{
         Code, CommandInfo, Event, HistoryFormat, LineItem, LinesAsked, LinesAt, LinesOk, Moment, Op, ScreenFormat, ScreenOk,
-        TermRef,
+        SearchAsked, TermRef,
     },
 };
 
@@ -58,7 +58,7 @@ impl Source {
         match ask {
             Ask::Page { at, back, max, frames, .. } => Ok(Answer::Page(self.lines(*at, *back, *max, true, *frames).await?)),
             Ask::Find(query) => {
-                self.tell(format!("looking for {:?}", query.pattern.as_str()));
+                self.tell(format!("looking for {:?}", query.text));
                 Ok(Answer::Found(search::find(self, query).await?))
             }
             Ask::Command { line, back } => {
@@ -103,6 +103,49 @@ impl Source {
             Some(client) => Ok(client),
             None => connect_over_a_restart(&self.socket).await,
         }
+    }
+
+    /// The last line before one that matches.
+    pub(super) async fn search(&mut self, query: &Query) -> Result<Option<u64>, Failure> {
+        let mut before = Some(query.from);
+        while let Some(line) = before {
+            match self.search_before(query, line).await {
+                Ok(Searched::Found(line)) => return Ok(Some(line)),
+                Ok(Searched::Until(next)) => before = next.filter(|next| *next < line),
+                Err(error) => self.client = Some(reconnect(&self.socket, passing(error)?).await?),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn search_before(&mut self, query: &Query, line: u64) -> Result<Searched, ClientError> {
+        let mut client = self.connected().await?;
+        let asked = SearchAsked {
+            term: self.term.clone(),
+            pattern: query.text.clone(),
+            literal: false,
+            ignore_case: query.any_case,
+            limit: Some(1),
+            budget_ms: None,
+            before: Some(line),
+        };
+        let stream = client.request(Op::Search(asked)).await?;
+        let (mut found, mut until) = (None, None);
+        loop {
+            match client.next().await? {
+                Incoming::Event(Event::Found { matches, .. }) => found = found.or(matches.first().map(|found| found.number)),
+                Incoming::Event(Event::Searched { before, .. }) => {
+                    until = before;
+                    let at = before.map_or_else(String::new, |line| format!(", at line {line}"));
+                    self.tell(format!("looking for {:?}{at}", query.text));
+                }
+                Incoming::Event(Event::End { req }) if req == stream => break,
+                Incoming::Err { error, .. } => return Err(error.into()),
+                Incoming::Ok { .. } | Incoming::Event(_) => {}
+            }
+        }
+        self.client = Some(client);
+        Ok(found.map_or(Searched::Until(until), Searched::Found))
     }
 
     async fn copy(&mut self, from: u64, to: u64) -> Result<Answer, Failure> {
@@ -217,6 +260,14 @@ impl Source {
         let numbered = page.items.iter().filter(|item| item.number.is_some());
         Ok(line_at_row(numbered, usize::from(screen.cursor.row).saturating_sub(1), usize::from(screen.cols)))
     }
+}
+
+/// How a search ended.
+enum Searched {
+    /// It is on the line of this number.
+    Found(u64),
+    /// It is on none from the line of this number on; on none at all.
+    Until(Option<u64>),
 }
 
 /// The number of the line that has a row of a screen whose first lines these are.

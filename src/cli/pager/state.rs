@@ -6,8 +6,8 @@
 //!   answer┘                                       └─► screen (in draw)
 //! ```
 //!
-//! **Invariants.** What a key asks for that is not at hand yet is owed, and done as
-//! pages come; keys wait for what a key before them asked for, as long as that takes. A question that nobody waits for any more is given up. No state needs more of a history than the cache holds.
+//! **Invariants.** What a key asks for that is not at hand yet is owed, and done as pages come; keys wait for what a key before them asked
+//! for, as long as that takes. A question that nobody waits for any more is given up. No state needs more of a history than the cache holds.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -370,8 +370,7 @@ impl Pager {
         if text.is_empty() {
             return self.sought.is_some() || self.said("nothing was looked for yet");
         }
-        let any_case = !text.contains(char::is_uppercase);
-        match RegexBuilder::new(text).case_insensitive(any_case).build() {
+        match RegexBuilder::new(text).case_insensitive(is_any_case(text)).build() {
             Ok(pattern) => {
                 (self.sought, self.sought_text, self.hit) = (Some(pattern), text.to_owned(), None);
                 true
@@ -403,7 +402,9 @@ impl Pager {
             (None, false) => top,
         };
         self.following = false;
-        self.wish_for(Ask::Find(Query { pattern, from, back }));
+        let text = self.sought_text.clone();
+        let any_case = is_any_case(&text);
+        self.wish_for(Ask::Find(Query { pattern, text, any_case, from, back }));
     }
 
     fn command(&mut self, back: bool) {
@@ -750,6 +751,11 @@ impl Pager {
         self.reveal = None;
         self.view.reveal(place);
     }
+}
+
+/// Whether a pattern is to match capitals where it has small letters.
+fn is_any_case(pattern: &str) -> bool {
+    !pattern.contains(char::is_uppercase)
 }
 
 fn lines_text(lines: u64) -> String {

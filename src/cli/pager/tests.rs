@@ -70,7 +70,7 @@ impl Model {
     fn answer(&self, ask: &Ask) -> Answer {
         match ask {
             Ask::Page { at, back, max, .. } => Answer::Page(self.page(*at, *back, *max)),
-            Ask::Find(Query { pattern, from, back }) => {
+            Ask::Find(Query { pattern, from, back, .. }) => {
                 let in_reach = |n: &usize| if *back { (*n as u64) < *from } else { *n as u64 >= *from };
                 let mut found = (self.floor..self.lines.len()).filter(in_reach).filter(|n| pattern.is_match(&self.lines[*n]));
                 Answer::Found(if *back { found.next_back() } else { found.next() }.map(|n| n as u64))
@@ -433,7 +433,8 @@ proptest! {
         size in (1usize..50, 1usize..30),
         turns in prop::collection::vec(turn(), 0..40),
     ) {
-        let line = |n: usize| format!("line {n} {}", "wörds 漢字 ".repeat(if n.is_multiple_of(long) { n % 23 } else { 0 })).trim_end().to_owned();
+        let words = |n: usize| if n.is_multiple_of(long) { n % 23 } else { 0 };
+        let line = |n: usize| format!("line {n}{}", " wörds 漢字".repeat(words(n)));
         let mut model = Model { page_max, ..Model::of(lines) };
         model.lines = (0..lines).map(line).collect();
         let mut stage = Stage::new(model, size);
