@@ -6,11 +6,11 @@
 //!   ◄──────────────────────── one turn after the other ───────────────
 //! ```
 //!
-//! A turn takes one stretch: some [`STRETCH_BYTES`] of output, from an anchor to where the turn before began. Stretches in which no line left
-//! are leapt over. It searches the text of lines, as [`lines`](super::lines) numbers them and a history gives them.
+//! A turn takes one stretch: some `STRETCH_BYTES` of output, from an anchor to where the turn before began. Stretches in which no line left
+//! are leapt over. It searches the text of lines, as [`lines`] numbers them and a history gives them.
 //!
 //! **Invariants.** Turns that follow each other, also those of a search that is resumed, come by every line once that is kept all the while.
-//! A search has at most [`FOUND_MAX`] lines of [`FOUND_BYTES`] of text waiting, and what a [`Sieve`] and a page of output take. Blocking; never
+//! A search has at most [`FOUND_MAX`] lines of [`FOUND_BYTES`] of text waiting, and what a `Sieve` and a page of output take. Blocking; never
 //! on an actor's thread.
 
 use std::sync::Arc;
@@ -151,7 +151,7 @@ impl Pattern {
 /// A line in which it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match {
-    /// Its number, as [`lines`](super::lines) has it.
+    /// Its number, as [`lines`] has it.
     pub number: u64,
     /// An offset at which it still stood, at most a KiB before it left.
     pub offset: u64,
