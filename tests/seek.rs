@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::thread;
+use std::{fs, thread};
 
 use kaval::wire::{LinesAsked, LinesAt, LinesOk, Op};
 use serde_json::Value;
@@ -210,6 +210,41 @@ fn what_cannot_be_had_is_told_in_one_line() {
         let first: u64 = rest.lines().nth(1).unwrap().parse().unwrap();
         assert!(note.starts_with("[… ") && rest.lines().skip(1).eq(numbers(first..1_999_991).lines()), "{name}");
     }
+}
+
+#[test]
+fn what_is_left_when_less_is_to_be_kept_from_now_on_reads_on_as_it_did() {
+    let instance = Instance::start_with("[journal]\nbytes_max = \"8MiB\"\n", &[]);
+    instance.ok(&["new", "-d", "t", "--size", "80x24", "--", "sh", "-c", "seq 0 1999999; exec cat"]);
+    instance.ok(&["wait", "t", "--match", "^1999999$", "--timeout", "120"]);
+    assert_eq!(lines(&instance, "t", "5..7"), "5\n6\n");
+    fs::write(instance.path("config/kaval/kaval.toml"), "[journal]\nbytes_max = \"8MiB\"\n[log]\nbytes_max = \"256KiB\"\n")
+        .unwrap();
+    assert_eq!(instance.ok(&["reload"]), "applied log.bytes_max\n");
+    spin_until("the oldest output is removed", || page(&instance, asked(LinesAt::Line(0), false, 1)).floor > 0);
+    let first = page(&instance, asked(LinesAt::Line(0), false, 100));
+    assert_eq!((first.floor_reason.as_str(), first.before), ("evicted", None));
+    assert!(first.items[0].missing.is_some(), "{:?}", first.items[0]);
+    // Of the first line the beginning may be gone.
+    assert!(first.items[1].number.unwrap().to_string().ends_with(&first.items[1].line), "{:?}", first.items[1]);
+    for item in &first.items[2..] {
+        assert_eq!(item.line, item.number.unwrap().to_string());
+    }
+    let all = instance.ok(&["history", "t"]);
+    let mut given = all.lines();
+    let note = given.next().unwrap();
+    assert!(note.ends_with(" bytes not kept: evicted …]"), "{note}");
+    let kept: Vec<u64> = given.skip(1).map(|line| line.parse().unwrap()).collect();
+    assert!(kept.first() > Some(&0) && kept.is_sorted_by(|a, b| a + 1 == *b) && kept.last() == Some(&1_999_999));
+    let at = first.floor.to_string();
+    let at_the_floor = instance.run(&["screen", "t", "--at", &at]);
+    let error = String::from_utf8(at_the_floor.stderr).unwrap();
+    let at = error.trim_end().strip_suffix(" on").map_or(at.as_str(), |error| error.rsplit(' ').next().unwrap());
+    let screen = instance.ok(&["screen", "t", "--at", at]);
+    let rows: Vec<u64> = screen.lines().take(20).map(|row| row.parse().unwrap()).collect();
+    assert!(rows[0] > 0 && rows.is_sorted_by(|a, b| a + 1 == *b), "{screen}");
+    let evicted = instance.fails(&["screen", "t", "--at", "9"], 1);
+    assert!(evicted.contains("is not kept (evicted)"), "{evicted}");
 }
 
 #[test]

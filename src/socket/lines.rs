@@ -126,11 +126,17 @@ pub(super) async fn screen_at(
     if offset < extent.floor {
         return Err(extent.not_kept(record, offset));
     }
+    let end = extent.end;
+    let name = record.name.to_string();
     let work = move |source: &mut Terminals| {
         let mut mirror = None;
         let mut start = PageStart::Checkpoint(offset);
         loop {
             let page = source.page(start, offset, PAGE_BYTES)?;
+            if mirror.is_none() && extent.floor > 0 && !matches!(page.pieces.first(), Some(Piece::Checkpoint { .. })) {
+                let known = source.anchor(Seek::After(offset))?.map_or(end, |anchor| anchor.offset);
+                return Err(extent.not_known(&name, offset, known));
+            }
             let mirror = mirror.get_or_insert_with(|| Mirror::new(page.size.unwrap_or(Size::DEFAULT)));
             for piece in page.pieces.iter().filter(|piece| !is_later(piece, until_ns)) {
                 draw(mirror, piece);
@@ -144,7 +150,7 @@ pub(super) async fn screen_at(
         }
         Ok(Snapshot::of(&mirror.unwrap_or_else(|| Mirror::new(Size::DEFAULT)), offset, kind))
     };
-    beside(session, terminal, extent.end, work).await
+    beside(session, terminal, end, work).await
 }
 
 /// A resize that took effect where the output ended then, but afterwards.
@@ -255,6 +261,15 @@ impl Extent {
     fn not_kept(&self, Record { name, .. }: &Record, offset: u64) -> WireError {
         let (floor, why) = (self.floor, self.why());
         WireError::new(Code::NotKept, format!("{name} at offset {offset} is not kept ({why}): it is kept from {floor} on"))
+    }
+
+    /// Of output whose beginning was removed, no screen is known up to the next checkpoint.
+    fn not_known(&self, name: &str, offset: u64, known: u64) -> WireError {
+        let why = self.why();
+        WireError::new(
+            Code::NotKept,
+            format!("the screen of {name} at offset {offset} is not kept ({why}): it is known from {known} on"),
+        )
     }
 
     fn answer(&self, page: Lines, floor_line: Option<u64>, styled: bool) -> LinesOk {

@@ -543,7 +543,10 @@ impl<'a, S: Source> Walk<'a, S> {
             self.base = self.reached;
             return Ok(());
         };
-        let mut between = self.between(to, anchor.offset)?;
+        let Some(mut between) = self.between(to, anchor.offset, starts)? else {
+            // More was removed meanwhile.
+            return self.start();
+        };
         // Of a screen that nobody knows, more may seem to leave than did.
         let most = usize::try_from(anchor.line).unwrap_or(usize::MAX);
         between.drain(..between.len().saturating_sub(most));
@@ -568,8 +571,8 @@ impl<'a, S: Source> Walk<'a, S> {
         Ok(())
     }
 
-    /// The lines of what has no anchor before it, from a gap's end to the anchor behind.
-    fn between(&mut self, from: u64, to: u64) -> Result<Vec<Line>, S::Error> {
+    /// The lines of what has no anchor before it, from a gap's end to the anchor behind; `None` if that is the beginning, and gone.
+    fn between(&mut self, from: u64, to: u64, starts: bool) -> Result<Option<Vec<Line>>, S::Error> {
         let mut renderer = Renderer::new(self.renderer.size());
         let (mut lines, mut at, mut pieces) = (Vec::new(), from, std::mem::take(&mut self.pieces));
         self.next = None;
@@ -579,6 +582,9 @@ impl<'a, S: Source> Walk<'a, S> {
             }
             let before = at;
             for piece in pieces.drain(..).take_while(|piece| start_of(piece) < to) {
+                if starts && matches!(piece, Piece::Gap { .. }) {
+                    return Ok(None);
+                }
                 let piece = clipped(piece, to);
                 renderer.take(&piece);
                 at = piece.end();
@@ -589,7 +595,7 @@ impl<'a, S: Source> Walk<'a, S> {
                 break;
             }
         }
-        Ok(lines)
+        Ok(Some(lines))
     }
 
     /// Tells of what is missing before the next line; before the first one, also who asked for lines that are not there.
